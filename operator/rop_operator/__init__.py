@@ -1,0 +1,1 @@
+"""The ROP engine: kinds, decisions, reconciling, hosts and the CLI."""

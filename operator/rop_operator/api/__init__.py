@@ -1,0 +1,1 @@
+"""What a user may write: typed models of every kind."""

@@ -1,0 +1,182 @@
+"""Values the engine passes between its rooms: documents as stored, and facts observed on servers and cameras.
+
+Times are timezone-aware UTC datetimes; durations are seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """Identity of a document. `str(ref)` is `Camera/video/front-door`."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One stored document: metadata the engine needs, raw `spec`, raw `status` (both JSON values).
+
+    `invalid` is set by a host store for a document that no longer parses: its last accepted version is served.
+    """
+
+    ref: Ref
+    uid: str
+    generation: int
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    created: datetime | None = None
+    deleting: datetime | None = None
+    resource_version: str = ""
+
+
+class _Wire(BaseModel):
+    """Base of facts read from the management interface: camelCase on the wire, unknown members ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class BatteryFacts(_Wire):
+    """Last battery report of a device."""
+
+    percent: int
+    charge: str | None = None
+    at: datetime | None = None
+
+
+class CertificateFacts(_Wire):
+    """The newest certificate issued to (or shown by) a device."""
+
+    serial: str
+    not_after: datetime | None = None
+    issuer: str | None = None
+    issued_at: datetime | None = None
+    by: str | None = None
+    address: str | None = None
+
+
+class PinnedRoot(_Wire):
+    """The root a device was set up with; `assumed` when nobody saw it happen."""
+
+    sha256: str
+    assumed: bool = False
+
+
+class SettingFact(_Wire):
+    """A setting of a device as last seen: value, when, and how (`Read` or `Written`)."""
+
+    value: Any
+    at: datetime | None = None
+    how: str = "Read"
+
+
+class DeviceFacts(_Wire):
+    """Everything a server knows of one device. `state` is Online, Asleep, Offline or NeverSeen."""
+
+    uid: str
+    state: Literal["Online", "Asleep", "Offline", "NeverSeen"] = "NeverSeen"
+    family: str | None = None
+    model: str | None = None
+    firmware: str | None = None
+    hardware: str | None = None
+    address: str | None = None
+    first_seen: datetime | None = None
+    last_seen: datetime | None = None
+    since: datetime | None = None
+    battery: BatteryFacts | None = None
+    certificate: CertificateFacts | None = None
+    pinned_root: PinnedRoot | None = None
+    registered_at: datetime | None = None
+    access: Literal["Allowed", "Denied"] = "Allowed"
+    claimed: bool = False
+    wakes: int = 0
+    last_wake: datetime | None = None
+    settings: dict[str, SettingFact] = Field(default_factory=dict)
+
+    @property
+    def on_battery(self) -> bool:
+        """True when the device says that it is of the battery family."""
+        return self.family == "battery"
+
+
+class ServerFacts(_Wire):
+    """What the engine observed of one server. Members a polled server cannot tell are None.
+
+    `interface` is `Management` or `ClientAPI`; `features` names what the interface offers
+    (`settings`, `claims`, `events`, `config`, `access`).
+    """
+
+    interface: Literal["Management", "ClientAPI"] = "Management"
+    reachable: bool = False
+    error: str | None = None
+    error_reason: str | None = None
+    instance_id: str | None = Field(default=None, alias="instanceID")
+    host: str | None = None
+    version: str | None = None
+    root_sha256: str | None = Field(default=None, alias="rootSHA256")
+    adopted: bool = False
+    ready: bool = False
+    ports: dict[str, int] = Field(default_factory=dict)
+    server_certificate_not_after: datetime | None = None
+    manager_id: str | None = None
+    fence: int | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    config_differs: tuple[str, ...] = ()
+    config_file_changed: bool = False
+    pending_restart: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    runtime: str | None = None  # managed servers: Starting, Running, Failed, Stopped
+    runtime_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An initialization session: what is handed to a camera. Source: client-api 2.1."""
+
+    uid: str
+    document: Mapping[str, Any] = field(repr=False)
+    expires_at: datetime = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A camera that answered LAN discovery."""
+
+    uid: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEvent:
+    """A change on a server. `device` is the device's state after it (None for events of the server itself)."""
+
+    type: str
+    uid: str | None
+    at: datetime | None
+    device: DeviceFacts | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """Answer of one settings call: fields written, values read, symbol per failed field."""
+
+    woke: bool
+    written: tuple[str, ...]
+    values: Mapping[str, Any]
+    errors: Mapping[str, str]

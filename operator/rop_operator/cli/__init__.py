@@ -1,0 +1,1 @@
+"""The ropctl command line."""

@@ -1,0 +1,1 @@
+"""What should happen: pure functions from observed facts to plans and status."""

@@ -1,0 +1,1 @@
+"""The kopf edge, a few lines each."""

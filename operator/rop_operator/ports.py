@@ -1,0 +1,183 @@
+"""What the engine needs from the world. Adapters implement these; the engine and the domain never see more."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from rop_operator.api.facts import (
+    DeviceFacts,
+    Document,
+    FleetEvent,
+    Found,
+    Ref,
+    ServerFacts,
+    Session,
+    WriteResult,
+)
+
+
+class PortError(Exception):
+    """An adapter failed in a way a person can act on. `reason` is a condition reason (CamelCase)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Store(Protocol):
+    """Documents, their status and their events."""
+
+    def changes(self) -> AsyncIterator[Ref]:
+        """Every ref once at the start, then each ref whose document or secret reference may have changed."""
+        ...
+
+    async def get(self, ref: Ref) -> Document | None:
+        """The newest version, None when it is gone."""
+        ...
+
+    async def list(self, kind: str, namespace: str | None = None) -> Sequence[Document]:
+        """All documents of a kind."""
+        ...
+
+    async def put_status(self, document: Document, status: Mapping[str, Any]) -> None:
+        """Replace the status. Called only when it differs. A vanished document is not an error."""
+        ...
+
+    async def set_finalizer(self, document: Document, name: str, present: bool) -> None:
+        """Add or remove a finalizer; removing the last one of a deleted document makes it go."""
+        ...
+
+    async def record_event(self, ref: Ref, type_: str, reason: str, message: str) -> None:
+        """Record an event a person can read; `type_` is `Normal` or `Warning`. Never fails."""
+        ...
+
+
+class Secrets(Protocol):
+    """Secret values by reference."""
+
+    async def read(self, namespace: str, name: str, key: str) -> bytes:
+        """The value. PortError: SecretNotFound, SecretKeyMissing, SecretNotReferable, SecretInvalid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How to reach a server. `url` is `unix:///...` or `https://...`; `interface` Management or ClientAPI."""
+
+    url: str
+    interface: str
+    ca_pem: bytes | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+class Server(Protocol):
+    """One core server, through its management interface or its client API. Calls raise PortError
+    (`Unreachable`, `Fenced`, `ManagedElsewhere`, `NotSupported`, or a device symbol as CamelCase).
+    """
+
+    async def observe(self, expected: Mapping[str, Any]) -> ServerFacts:
+        """Facts of the server itself. `expected` config members (dotted) are compared, secrets included;
+        those that differ come back in `config_differs`. Unreachable is a fact, not an error.
+        """
+        ...
+
+    async def devices(self) -> Sequence[DeviceFacts]:
+        """Every device ever seen; starts or restarts the event cursor."""
+        ...
+
+    def events(self) -> AsyncIterator[FleetEvent | None]:
+        """Changes after `devices()`, in order; None asks for a fresh `devices()` (gap, restart, poll tick).
+        Raises PortError when the server is unreachable.
+        """
+        ...
+
+    async def take_management(self, manager: str, take_over: bool) -> int:
+        """Become the manager; returns the fence to use from now on (the adapter remembers it)."""
+        ...
+
+    async def apply_config(self, members: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        """Write dotted members; returns lists under `applied`, `restart`, `unchanged`."""
+        ...
+
+    async def claim(self, policy: str, uids: Sequence[str]) -> None:
+        """Replace the enrolment policy and the claimed UIDs."""
+        ...
+
+    async def set_access(self, uid: str, access: str) -> DeviceFacts:
+        """Allowed or Denied; a denial is durable and cuts the device off before this returns."""
+        ...
+
+    async def settings(self, uid: str, write: Mapping[str, Any], read: Sequence[str], wake: bool) -> WriteResult:
+        """Write and read settings in one go; at most one wake, none when `wake` is False (`DeviceAsleep`)."""
+        ...
+
+    async def initialization_session(self, uid: str) -> Session:
+        """Open a session whose code lets the camera enrol."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class Fleet(Protocol):
+    """Makes `Server`s."""
+
+    def connect(self, endpoint: Endpoint) -> Server:
+        """A client of that endpoint; no traffic yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeState:
+    """State of a managed server's process or pods: `Starting`, `Running`, `Failed` or `Stopped`."""
+
+    state: str
+    message: str | None = None
+    endpoint: Endpoint | None = None
+
+
+class Runtime(Protocol):
+    """Runs core servers. They outlive the engine."""
+
+    async def ensure(self, ref: Ref, members: Mapping[str, Any], environment: Mapping[str, str]) -> RuntimeState:
+        """See that the server of this RopServer runs; first start creates its data with `environment`
+        (`ROP_HOSTNAME`, ...) and these dotted config members. Idempotent; returns at once with the state.
+        """
+        ...
+
+    async def restart(self, ref: Ref) -> RuntimeState:
+        """Stop gracefully and start again (a member needs it)."""
+        ...
+
+    async def stop(self, ref: Ref) -> None:
+        """Stop the server; its data stays."""
+        ...
+
+
+class Lan(Protocol):
+    """The cameras' LAN as seen from here."""
+
+    async def discover(self, seconds: float) -> Sequence[Found]:
+        """Broadcast and collect answers. PortError `NotReachableFromHere` where no LAN can be reached."""
+        ...
+
+    async def hand_over(self, address: str, port: int, session: Session) -> str | None:
+        """POST the session to the camera; None on success, else the symbol it answered.
+        PortError: `NotReachableFromHere` (address outside the allowed networks or no route), `CameraSilent`.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> datetime:
+        """UTC now."""
+        ...
+
+    def monotonic(self) -> float:
+        """Monotonic seconds."""
+        ...

@@ -1,0 +1,1 @@
+"""Sessions, registry and decisions of the core server."""

@@ -1,0 +1,1 @@
+"""Sockets and TLS of the core server."""

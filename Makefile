@@ -1,0 +1,40 @@
+# Every target is idempotent and calls what it needs. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint bench generate
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+setup: $(STAMP) ## .venv with every command in .venv/bin
+
+$(STAMP): requirements/dev.txt pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" tools/setup.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP) ## server, agent and three virtual cameras, live
+	@$(BIN)/python tools/demo.py
+
+lint: $(STAMP) ## format, lint, types, borders, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/generate.py --check
+	@$(BIN)/python tools/openapi.py --check
+
+generate: $(STAMP) ## rewrite crds/ and docs/reference/ from the models
+	@$(BIN)/python tools/generate.py
+	@$(BIN)/python tools/openapi.py
+
+test: lint ## lint, then every test
+	@tools/kube_binaries.sh >/dev/null
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not bench" $(PYTEST_ARGS)
+
+bench: $(STAMP) ## measurements: CPU seconds, KiB, ratios
+	@$(BIN)/python tests/load/bench.py

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Makes the virtual environment $1 with every locked dependency (hashes checked) and this project's commands.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$1
+python=${PYTHON:-python3}
+
+missing() { echo "setup: $1" >&2; exit 1; }
+
+command -v "$python" >/dev/null || missing "Python 3.11 or newer is needed (Debian: apt-get install python3 python3-venv), or set PYTHON=/path/to/python"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  missing "$("$python" --version) is too old: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"
+"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+  missing "Python's venv module is missing (Debian: apt-get install python3-venv)"
+
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt ||
+  missing "the dependencies could not be installed: is a package index reachable (pip config list)?"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

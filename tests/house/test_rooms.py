@@ -43,14 +43,14 @@ def test_stdlib_modules_are_not_shadowed() -> None:
 
 @pytest.mark.parametrize("room", ["operator", "server", "tests"])
 def test_rooms_are_not_packages(room: str) -> None:
-    inits = [p for p in tracked(f"{room}/**/__init__.py", f"{room}/__init__.py")]
+    inits = tracked(f"{room}/**/__init__.py", f"{room}/__init__.py")
     packages = [ROOT / package for package in PACKAGES]
     strays = [p for p in inits if not any(package == p.parent or package in p.parents for package in packages)]
     assert strays == []
 
 
 def test_every_room_exists() -> None:
-    rooms = "operator server playbooks roles charts crds tests docs examples tools".split()
+    rooms = ["operator", "server", "playbooks", "roles", "charts", "crds", "tests", "docs", "examples", "tools"]
     assert [room for room in rooms if not tracked(f"{room}/**", f"{room}/*")] == []
 
 

@@ -1,0 +1,99 @@
+"""The table of kinds: everything else about a kind hangs on its row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rop_operator.api.base import Model
+from rop_operator.api.camera import CameraSpec
+from rop_operator.api.server import RopServerSpec
+
+GROUP = "rop.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+FINALIZER = "rop.dev/revoke"
+REQUESTED_AT = "rop.dev/requestedAt"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of `kubectl get` and `ropctl get`. `wide` ones only with `-o wide`."""
+
+    title: str
+    json_path: str
+    type: str = "string"
+    format: str | None = None
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of group rop.dev."""
+
+    kind: str
+    plural: str
+    singular: str
+    short_names: tuple[str, ...]
+    model: type[Model]
+    columns: tuple[Column, ...]
+    conditions: tuple[str, ...]
+
+    def names(self) -> frozenset[str]:
+        """Every word a user may call it by, lower-case."""
+        return frozenset({self.kind.lower(), self.plural, self.singular, *self.short_names})
+
+
+def condition_path(type_: str, member: str = "status") -> str:
+    """JSON path of a member of a condition."""
+    return f'.status.conditions[?(@.type=="{type_}")].{member}'
+
+
+_END = (
+    Column("Ready", condition_path("Ready")),
+    Column("Reason", condition_path("Ready", "reason")),
+    Column("Age", ".metadata.creationTimestamp", "date"),
+)
+_STATE = ("Accepted", "Ready", "Reconciling", "Stalled")
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        kind="RopServer",
+        plural="ropservers",
+        singular="ropserver",
+        short_names=("rs",),
+        model=RopServerSpec,
+        columns=(
+            Column("Host", ".spec.host"),
+            Column("Online", ".status.cameras.summary"),
+            Column("Cert-Expires", ".status.serverCertificate.notAfter", format="date-time"),
+            *_END,
+        ),
+        conditions=(*_STATE, "Serving", "CertificatesValid", "ConfigInSync", "FullyObserved"),
+    ),
+    Kind(
+        kind="Camera",
+        plural="cameras",
+        singular="camera",
+        short_names=("cam",),
+        model=CameraSpec,
+        columns=(
+            Column("UID", ".spec.uid"),
+            Column("Server", ".spec.serverRef.name"),
+            Column("Online", ".status.state"),
+            Column("Firmware", ".status.firmware"),
+            *_END,
+        ),
+        conditions=(*_STATE, "Online", "Provisioned", "SettingsInSync", "CertificateValid"),
+    ),
+)
+
+
+def kind_of(name: str) -> Kind | None:
+    """The kind of exactly this `kind`."""
+    return next((row for row in KINDS if row.kind == name), None)
+
+
+def kind_called(word: str) -> Kind | None:
+    """The kind a user means: `Camera`, `camera`, `cameras`, `cam`, with or without `.rop.dev`."""
+    plain = word.lower().removesuffix(f".{GROUP}")
+    return next((row for row in KINDS if plain in row.names()), None)

@@ -1,0 +1,74 @@
+"""One device connection as the core sees it; `rop_server.net` provides the bytes."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Final
+
+from rop_wire.packet import Packet
+
+SIGNALING: Final = "Signaling"
+KEEP_ALIVE: Final = "KeepAlive"
+
+REQUEST_ID_START = 100_000
+"""Request numbers of a connection start at random below this. Source: device-protocol 3, Matching."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Facts of the client certificate of a TLS connection; `not_after` is epoch seconds."""
+
+    uid: str
+    serial: str
+    issuer: str | None
+    not_after: float
+
+
+class Connection(ABC):
+    """A device connection on 61003 or 61005.
+
+    `uid` is empty until the identity is known. Times are seconds of the monotonic clock.
+    """
+
+    __slots__ = (
+        "active_at",
+        "address",
+        "announced",
+        "certificate",
+        "heartbeat_at",
+        "heartbeat_limit",
+        "next_id",
+        "transport_kind",
+        "uid",
+    )
+
+    def __init__(self, transport_kind: str, address: str | None, now: float) -> None:
+        self.transport_kind = transport_kind
+        self.address = address
+        self.uid = ""
+        self.certificate: Certificate | None = None
+        self.announced = False
+        self.next_id = secrets.randbelow(REQUEST_ID_START)
+        self.heartbeat_at = now
+        self.heartbeat_limit = 0.0
+        self.active_at = now
+
+    def allot(self) -> int:
+        """The next request number of this connection, wrapping within 32 bits."""
+        number = self.next_id
+        self.next_id = (number + 1) & 0xFFFFFFFF
+        return number
+
+    @abstractmethod
+    def send(self, packet: Packet) -> None:
+        """Queue one packet; does nothing on a connection that is going away."""
+
+    @abstractmethod
+    def proves(self, uid: str) -> bool:
+        """True when what the transport verified (certificate, access key) belongs to this UID."""
+
+    @abstractmethod
+    def close(self, reason: str) -> None:
+        """End the connection in an orderly way; the core hears `lost` afterwards."""

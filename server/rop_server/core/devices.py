@@ -1,0 +1,158 @@
+"""`Devices` for the users of the core: the online list, calls with wake-up and one retry, codes.
+
+Source: ROP v1.0 wire specification, device-protocol 9.1 and 9.4; discrepancies C3.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from rop_wire.commands import Command
+from rop_wire.errors import WireError
+
+from rop_server.core.codes import Enrolment
+from rop_server.core.connection import Connection
+from rop_server.core.facade import CallError, DeviceLink, IssuedCode, Request
+from rop_server.core.hub import Hub
+from rop_server.core.learned import learned_from
+from rop_server.core.pending import Answer, End, Outcome
+
+ATTEMPTS = 2
+
+
+class DeviceService:
+    """Implements `rop_server.core.facade.Devices` on a `Hub`."""
+
+    def __init__(self, hub: Hub, enrolment: Enrolment) -> None:
+        self._hub = hub
+        self._enrolment = enrolment
+        self._calls = 0
+
+    @property
+    def revision(self) -> int:
+        """Changes whenever the answer of `online()` changes (battery values count, their time does not)."""
+        return self._hub.registry.revision
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that have not ended: what a graceful stop waits for."""
+        return self._calls
+
+    def online(self) -> Sequence[DeviceLink]:
+        """Every connected device, in order of arrival."""
+        return self._hub.registry.online()
+
+    def link(self, uid: str) -> DeviceLink | None:
+        """One device, None when it is offline."""
+        entry = self._hub.registry.entry(uid)
+        return entry.link() if entry is not None else None
+
+    def issue_code(self, uid: str) -> IssuedCode:
+        """A fresh short-term code. Raises `CallError` when enrolment is refused."""
+        return self._enrolment.issue_code(uid)
+
+    async def disconnect(self, uid: str, reason: str) -> None:
+        """Close every connection of the device, with or without a handshake so far."""
+        for connection in self._hub.connections_of(uid):
+            connection.close(reason)
+
+    async def call(
+        self, uid: str, request: Request, *, wake: bool = True, timeout: float | None = None
+    ) -> bytes:
+        """Send a request and return the payload of its 200 response; see `Devices.call`.
+
+        Raises `CallError` with `device_offline`, `device_asleep`, `cmd_timeout`, `wake_up_timeout`,
+        `device_signaling_connection_closed` or `cmd_exec_error`.
+        """
+        self._calls += 1
+        try:
+            limit = self._hub.settings.call_timeout if timeout is None else timeout
+            payload = await self._attempts(uid, request, wake, limit)
+        finally:
+            self._calls -= 1
+        learned = learned_from(request, payload)
+        if learned is not None and learned[0]:
+            self._hub.events.learned(uid, learned[0], learned[1], self._hub.clock.wall())
+        return payload
+
+    async def capability(self, uid: str, *, wake: bool = True) -> bytes:
+        """The capability document (199), asked once and kept until the device leaves the list."""
+        entry = self._hub.registry.entry(uid)
+        if entry is not None and entry.capability is not None:
+            return entry.capability
+        payload = await self.call(uid, _SupportRequest(), wake=wake)
+        entry = self._hub.registry.entry(uid)
+        if entry is not None and payload:
+            entry.capability = payload
+        return payload
+
+    async def _attempts(self, uid: str, request: Request, wake: bool, limit: float) -> bytes:
+        for _ in range(ATTEMPTS):
+            connection = await self._signaling(uid, wake)
+            outcome = await self._exchange(connection, request, limit)
+            if isinstance(outcome, Answer):
+                if outcome.status != 200:
+                    raise CallError("cmd_exec_error", f"status {outcome.status}")
+                return outcome.payload
+            if outcome is End.EXPIRED:
+                raise CallError("cmd_timeout")
+        raise CallError("device_signaling_connection_closed")
+
+    async def _signaling(self, uid: str, wake: bool) -> Connection:
+        """The signaling connection, after a wake-up if one is needed and allowed."""
+        entry = self._hub.registry.entry(uid)
+        if entry is None:
+            raise CallError("device_offline")
+        if entry.signaling is not None:
+            return entry.signaling
+        if not wake:
+            raise CallError("device_asleep")
+        if entry.keep_alive is None:
+            raise CallError("device_connection_not_found")
+        return await self._woken(uid, entry.keep_alive)
+
+    async def _woken(self, uid: str, keep_alive: Connection) -> Connection:
+        future: asyncio.Future[Connection | str] = asyncio.get_running_loop().create_future()
+
+        def listener(result: Connection | str) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        shared = self._hub.wake(uid, keep_alive)
+        shared.listen(listener)
+        try:
+            result = await future
+        finally:
+            shared.forget(listener)
+        if isinstance(result, str):
+            raise CallError(result)
+        return result
+
+    async def _exchange(self, connection: Connection, request: Request, limit: float) -> Outcome:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        try:
+            payload = request.encode()
+        except WireError as error:
+            raise CallError("invalid_parameter", str(error)) from error
+        extension: bytes = getattr(request, "extension", lambda: b"")()
+        forget = self._hub.request(connection, request.command, payload, limit, done, extension)
+        try:
+            return await future
+        finally:
+            forget()
+            connection.active_at = self._hub.clock.monotonic()
+
+
+class _SupportRequest:
+    """The capability request: a command without payload. Source: device-protocol 10.1."""
+
+    command: int = Command.SUPPORT
+
+    def encode(self) -> bytes:
+        return b""

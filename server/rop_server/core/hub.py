@@ -1,0 +1,294 @@
+"""Packets of the device connections in, decisions and replies out. No sockets: `net` feeds it, one ticker drives it.
+
+Source: ROP v1.0 wire specification, device-protocol 7 and 9; discrepancies C3.2 to C3.6, C3.12 to C3.15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from rop_wire import messages
+from rop_wire.commands import Command
+from rop_wire.errors import WireError
+from rop_wire.packet import Packet
+
+from rop_server.core.calls import Wake, should_sleep
+from rop_server.core.connection import KEEP_ALIVE, SIGNALING, Connection
+from rop_server.core.facade import Admission, Battery, CoreEvents
+from rop_server.core.pending import Answer, Outcome, PendingTable
+from rop_server.core.registry import Announcement, Registry
+from rop_server.core.settings import Settings
+
+log = structlog.get_logger("rop.core")
+
+CHARGE_STATES = {0: "none", 1: "charging", 2: "completed"}
+DEVICE_COMMANDS = frozenset(
+    {Command.HEARTBEAT, Command.HANDSHAKE, Command.ALARM, Command.NETWORK_REPORT}
+)
+PORT_NAMES = {SIGNALING: "signalingTLS", KEEP_ALIVE: "keepAliveTCP"}
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The two clocks: `monotonic` for timers, `wall` (epoch seconds) for facts."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+
+
+class Hub:
+    """Connected devices, waiting requests and wake-ups of one server."""
+
+    def __init__(
+        self, settings: Settings, events: CoreEvents, admission: Admission, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.events = events
+        self.admission = admission
+        self.clock = clock
+        self.registry = Registry()
+        self.pending = PendingTable()
+        self.wakes: dict[str, Wake] = {}
+        self.keep_awake: dict[str, float] = {}
+        self.announced: set[Connection] = set()
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def admitted(self, connection: Connection) -> bool:
+        """Ask the admission for a connection whose UID is known; a refusal is reported as a fact."""
+        wall = self.clock.wall()
+        certificate = connection.certificate
+        if certificate is None:
+            reason = self.admission.admit(connection.uid, None, None, None, wall)
+        else:
+            reason = self.admission.admit(
+                connection.uid, certificate.serial, certificate.issuer, certificate.not_after, wall
+            )
+        if reason is None:
+            return True
+        self.events.refused(connection.uid, PORT_NAMES[connection.transport_kind], reason, wall)
+        return False
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        """The connection has ended, whoever ended it."""
+        self.announced.discard(connection)
+        if not connection.announced:
+            return
+        connection.announced = False
+        current = self.registry.detach(connection)
+        self.pending.drop(connection)
+        if not current:
+            return
+        uid = connection.uid
+        entry = self.registry.entry(uid)
+        if connection.transport_kind == KEEP_ALIVE:
+            wake = self.wakes.pop(uid, None)
+            if wake is not None:
+                wake.failed("device_offline")
+        if entry is None:
+            self.keep_awake.pop(uid, None)
+        self.events.disconnected(
+            uid,
+            entry.link() if entry is not None else None,
+            connection.transport_kind,
+            reason,
+            self.clock.wall(),
+        )
+
+    # -- packets ----------------------------------------------------------------------------------
+
+    def received(self, connection: Connection, packet: Packet) -> None:
+        """One packet of a device. Bad content closes the connection; unknown responses are ignored."""
+        try:
+            if packet.is_request and packet.command in DEVICE_COMMANDS:
+                self._request(connection, packet)
+            elif not self.pending.resolve(
+                connection, packet.request_id, packet.command, packet.status, packet.payload
+            ):
+                log.debug("ignored", uid=connection.uid, command=packet.command)
+        except WireError as error:
+            connection.close(f"protocol: {error}")
+
+    def _request(self, connection: Connection, packet: Packet) -> None:
+        if packet.command == Command.HEARTBEAT:
+            self._heartbeat(connection, packet)
+        elif packet.command == Command.HANDSHAKE:
+            self._handshake(connection, packet)
+        elif connection.transport_kind != SIGNALING:
+            log.debug("ignored", uid=connection.uid, command=packet.command)
+        elif packet.command == Command.ALARM:
+            self._alarm(connection, packet)
+        else:
+            self._network_report(connection, packet)
+
+    def _handshake(self, connection: Connection, packet: Packet) -> None:
+        told = messages.Handshake.decode(packet.payload)
+        if not self._identified(connection, told.uid):
+            return
+        now, wall = self.clock.monotonic(), self.clock.wall()
+        announcement = Announcement(
+            told.uid, told.family, told.model, told.firmware, None, told.network
+        )
+        interval = self._heartbeat_interval(told)
+        connection.announced = True
+        connection.heartbeat_at = connection.active_at = now
+        older = self.registry.attach(connection, announcement, wall)
+        if older is not None:
+            self._replace(older)
+        self.announced.add(connection)
+        if connection.transport_kind == SIGNALING:
+            connection.heartbeat_limit = self.settings.socket_timeout
+            connection.send(packet.reply())
+        else:
+            connection.heartbeat_limit = 2 * interval / 1000
+            reply = messages.HandshakeReply(heartbeat_interval_ms=interval)
+            connection.send(packet.reply(payload=reply.encode()))
+        entry = self.registry.entry(told.uid)
+        if entry is None:  # the send above ended the connection
+            return
+        self.events.connected(entry.link(), connection.transport_kind, wall)
+        if connection.transport_kind == SIGNALING:
+            wake = self.wakes.pop(told.uid, None)
+            if wake is not None:
+                wake.connected(connection)
+
+    def _identified(self, connection: Connection, uid: str) -> bool:
+        """The UID of the handshake must be the one the transport proved."""
+        if not connection.proves(uid):
+            connection.close("device_not_matched")
+            return False
+        connection.uid = uid
+        if not self.admitted(connection):
+            connection.close("refused")
+            return False
+        return True
+
+    def _replace(self, older: Connection) -> None:
+        self.announced.discard(older)
+        older.announced = False
+        self.pending.drop(older)
+        older.close("replaced")
+
+    def _heartbeat_interval(self, told: messages.Handshake) -> int:
+        """Milliseconds. Source: device-protocol 7 (table by mobile operator)."""
+        special = messages.heartbeat_interval_ms(told.network, told.operator)
+        return special or int(self.settings.socket_timeout * 500)
+
+    def _heartbeat(self, connection: Connection, packet: Packet) -> None:
+        now, wall = self.clock.monotonic(), self.clock.wall()
+        connection.heartbeat_at = now
+        battery: Battery | None = None
+        silent = False
+        if connection.transport_kind == KEEP_ALIVE and packet.payload:
+            beat = messages.Heartbeat.decode(packet.payload)
+            silent = beat.no_reply
+            state = beat.battery
+            if state is not None and state.percent is not None:
+                charge = CHARGE_STATES.get(state.charge) if state.charge is not None else None
+                battery = Battery(min(100, max(0, state.percent)), charge, wall)
+        if connection.announced:
+            if battery is not None:
+                self.registry.report_battery(connection.uid, battery)
+            self.events.heartbeat(connection.uid, battery, wall)
+        if not silent:
+            connection.send(packet.reply(payload=messages.HeartbeatReply.at(wall).encode()))
+
+    def _alarm(self, connection: Connection, packet: Packet) -> None:
+        alarm = messages.AlarmMessage.decode(packet.payload)
+        connection.send(packet.reply())
+        connection.active_at = self.clock.monotonic()
+        wall = self.clock.wall()
+        for event in alarm.events:
+            told = {"channelId": event.channel, "status": event.status, "AItype": event.ai_type}
+            self.events.alarm(
+                connection.uid, {key: text for key, text in told.items() if text is not None}, wall
+            )
+
+    def _network_report(self, connection: Connection, packet: Packet) -> None:
+        entry = self.registry.entry(connection.uid)
+        if not packet.payload or entry is None:
+            return
+        try:
+            report = messages.NetworkReport.decode(packet.payload)
+        except WireError:
+            log.info("network-report", uid=connection.uid, message="unreadable")
+            return
+        entry.wired = report.network == "wire"
+
+    # -- requests of ours -------------------------------------------------------------------------
+
+    def request(
+        self,
+        connection: Connection,
+        command: int,
+        payload: bytes,
+        timeout: float,
+        done: Callable[[Outcome], None],
+        extension: bytes = b"",
+    ) -> Callable[[], None]:
+        """Send a request; `done` hears the outcome. Returns a function that forgets it."""
+        number = connection.allot()
+        deadline = self.clock.monotonic() + timeout
+        waiting = self.pending.add(connection, number, command, deadline, done)
+        connection.send(
+            Packet(kind=0, command=command, request_id=number, payload=payload, extension=extension)
+        )
+        return lambda: self.pending.discard(waiting)
+
+    def wake(self, uid: str, keep_alive: Connection) -> Wake:
+        """The wake-up of this device: the one under way, or a new one."""
+        wake = self.wakes.get(uid)
+        if wake is not None:
+            return wake
+        limits = self.settings
+        now = self.clock.monotonic()
+        wake = self.wakes[uid] = Wake(now, limits.wake_answer_timeout, limits.wake_connect_timeout)
+        asked = wake
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Answer):
+                asked.answered(self.clock.monotonic())
+
+        self.request(keep_alive, Command.WAKE_UP, b"", limits.wake_answer_timeout, done)
+        self.events.woken(uid, self.clock.wall())
+        return wake
+
+    def hold_awake(self, uid: str, seconds: float) -> None:
+        """A play session was created: no sleep before it expires."""
+        now = self.clock.monotonic()
+        self.keep_awake[uid] = max(self.keep_awake.get(uid, 0.0), now + seconds)
+        entry = self.registry.entry(uid)
+        if entry is not None and entry.signaling is not None:
+            entry.signaling.active_at = now
+
+    # -- the ticker -------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Every timer of the core; called once per second."""
+        now = self.clock.monotonic()
+        self.pending.expire(now)
+        for uid, wake in list(self.wakes.items()):
+            if wake.tick(now) and self.wakes.get(uid) is wake:
+                del self.wakes[uid]
+        for connection in list(self.announced):
+            if now - connection.heartbeat_at > connection.heartbeat_limit:
+                connection.close("heartbeat")
+            elif connection.transport_kind == SIGNALING:
+                entry = self.registry.entry(connection.uid)
+                if entry is not None and entry.sleeps:
+                    self._maybe_sleep(connection, now)
+
+    def _maybe_sleep(self, connection: Connection, now: float) -> None:
+        uid = connection.uid
+        waiting = self.pending.count(connection)
+        keep = self.keep_awake.get(uid, 0.0)
+        if not should_sleep(now, connection.active_at, keep, waiting, self.settings.signaling_idle):
+            return
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Answer):  # it answered, but stayed: not again before another idle time
+                connection.active_at = self.clock.monotonic()
+
+        self.request(connection, Command.SLEEP, b"", self.settings.call_timeout, done)

@@ -1,0 +1,180 @@
+"""Issuing: root, L2 CA, server and device certificates. Source: ROP v1.0 wire specification, pki-and-config 1."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from rop_pki import profiles
+from rop_pki.facts import CertificateFacts, PkiError, describe, fingerprint, load_certificate, load_key
+
+ROOT_DAYS = 365_000
+INTERMEDIATE_DAYS = 182_500
+ROOT_NAME = "CA ECC Root"
+INTERMEDIATE_NAME = "CA ECC E1"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new key and its certificate. `chain_pem` is leaf, blank line, L2 CA; `serial` upper-case hex."""
+
+    key_pem: bytes = field(repr=False)
+    cert_pem: bytes
+    chain_pem: bytes
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    issuer_key_id: str
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+
+
+def _sign(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: ec.EllipticCurvePublicKey,
+    validity: tuple[datetime, datetime],
+    extensions: Iterable[profiles.Extension],
+    signer: ec.EllipticCurvePrivateKey,
+    digest: hashes.SHA256 | hashes.SHA384,
+) -> x509.Certificate:
+    builder = (
+        x509.CertificateBuilder(issuer, subject, public, profiles.serial_number())
+        .not_valid_before(validity[0])
+        .not_valid_after(validity[1])
+    )
+    for value, critical in extensions:
+        builder = builder.add_extension(value, critical)
+    return builder.sign(signer, digest)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def chain(leaf_pem: bytes, intermediate_pem: bytes) -> bytes:
+    """Leaf, blank line, L2 CA, as the vendor's chain files."""
+    return leaf_pem.rstrip(b"\n") + b"\n\n" + intermediate_pem.strip(b"\n") + b"\n"
+
+
+def create_root(now: datetime) -> tuple[bytes, bytes]:
+    """A new root CA: (key PEM, certificate PEM)."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    name = profiles.ca_name(ROOT_NAME)
+    start = now.replace(microsecond=0)
+    made = _sign(
+        name,
+        name,
+        key.public_key(),
+        (start, start + timedelta(days=ROOT_DAYS)),
+        profiles.root_extensions(key.public_key()),
+        key,
+        hashes.SHA384(),
+    )
+    return _key_pem(key), _pem(made)
+
+
+def create_intermediate(root_key_pem: bytes, root_pem: bytes, host: str, now: datetime) -> tuple[bytes, bytes]:
+    """A new L2 CA under the root: (key PEM, certificate PEM)."""
+    root, root_key = load_certificate(root_pem), load_key(root_key_pem)
+    key = ec.generate_private_key(ec.SECP384R1())
+    start = now.replace(microsecond=0)
+    made = _sign(
+        profiles.ca_name(INTERMEDIATE_NAME),
+        root.subject,
+        key.public_key(),
+        (start, start + timedelta(days=INTERMEDIATE_DAYS)),
+        profiles.intermediate_extensions(key.public_key(), _subject_key_id(root), host),
+        root_key,
+        hashes.SHA384(),
+    )
+    return _key_pem(key), _pem(made)
+
+
+def _subject_key_id(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+
+
+class Authority:
+    """Signs server and device certificates with the L2 CA. The root's key is not needed for that.
+
+    Raises PkiError when the L2 CA's key does not belong to its certificate.
+    """
+
+    def __init__(self, root_pem: bytes, intermediate_pem: bytes, intermediate_key_pem: bytes, host: str) -> None:
+        self.root_pem = root_pem
+        self.intermediate_pem = intermediate_pem
+        self.host = host
+        self._issuer = load_certificate(intermediate_pem)
+        self._key = load_key(intermediate_key_pem)
+        if self._issuer.public_key() != self._key.public_key():
+            raise PkiError("the key of the L2 CA does not belong to its certificate")
+        self._key_id = _subject_key_id(self._issuer)
+        self._intermediate_tail = b"\n" + intermediate_pem.strip(b"\n") + b"\n"
+
+    @property
+    def root_fingerprint(self) -> str:
+        """Lower-case hex SHA-256 of the root's DER."""
+        return fingerprint(self.root_pem)
+
+    @property
+    def issuer_key_id(self) -> str:
+        """Lower-case hex of the L2 CA's key id."""
+        return self._key_id.digest.hex()
+
+    @property
+    def intermediate(self) -> CertificateFacts:
+        """Facts of the L2 CA."""
+        return describe(self._issuer)
+
+    def server_certificate(self, days: int, days_before: int, now: datetime) -> Issued:
+        """A server certificate for the host, back-dated for devices with slow clocks."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        extensions = profiles.server_extensions(key.public_key(), self._key_id, self.host)
+        start = now.replace(microsecond=0) - timedelta(days=days_before)
+        return self._issue(self.host, key, (start, now + timedelta(days=days)), extensions)
+
+    def device_certificate(self, uid: str, days: float, now: datetime) -> Issued:
+        """A device certificate for the UID, with a new key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        extensions = profiles.device_extensions(key.public_key(), self._key_id, self.host)
+        return self._issue(uid, key, (now, now + timedelta(days=days)), extensions)
+
+    def _issue(
+        self,
+        common_name: str,
+        key: ec.EllipticCurvePrivateKey,
+        validity: tuple[datetime, datetime],
+        extensions: Iterable[profiles.Extension],
+    ) -> Issued:
+        start, end = (moment.replace(microsecond=0) for moment in validity)
+        # Nothing this L2 CA signs may outlive it.
+        end = min(end, self._issuer.not_valid_after_utc)
+        certificate = _sign(
+            profiles.leaf_name(common_name),
+            self._issuer.subject,
+            key.public_key(),
+            (start, end),
+            extensions,
+            self._key,
+            hashes.SHA256(),
+        )
+        pem = _pem(certificate)
+        return Issued(
+            _key_pem(key),
+            pem,
+            pem + self._intermediate_tail,
+            describe(certificate).serial,
+            start,
+            end,
+            self.issuer_key_id,
+        )

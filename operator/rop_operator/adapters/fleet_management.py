@@ -1,0 +1,245 @@
+"""Client of the management interface `/manage/v1`: everything the engine does with a server of ours."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+
+from rop_operator.adapters.fleet_transport import Transport
+from rop_operator.api.facts import DeviceFacts, FleetEvent, ServerFacts, Session, WriteResult
+from rop_operator.ports import PortError
+
+ROOT = "/manage/v1"
+POLL_SECONDS = 50
+CODE_SECONDS = 60.0
+DEVICE_CALL_TIMEOUT = 75.0
+
+
+class ManagementServer:
+    """A `Server` reached through its management interface. See `rop_operator.ports.Server`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._manager: str | None = None
+        self._fence: int | None = None
+        self._epoch = ""
+        self._next = 0
+
+    async def observe(self, expected: Mapping[str, Any]) -> ServerFacts:
+        """Identity, readiness and configuration in one value."""
+        try:
+            identity = await self._get("/identity")
+            _, ready = await self._transport.call("GET", f"{ROOT}/ready")
+            config = await self._get("/config")
+            differs = await self._compare(expected)
+        except PortError as error:
+            return ServerFacts(
+                interface="Management", reachable=False, error=error.message, error_reason=error.reason
+            )
+        return self._facts(identity, ready or {}, config, differs)
+
+    def _facts(
+        self,
+        identity: Mapping[str, Any],
+        ready: Mapping[str, Any],
+        config: Mapping[str, Any],
+        differs: Sequence[str],
+    ) -> ServerFacts:
+        certificate = identity.get("serverCertificate") or {}
+        manager = identity.get("manager") or {}
+        pending = config.get("pendingRestart") or identity.get("pendingRestart") or ()
+        try:
+            return ServerFacts(
+                interface="Management",
+                reachable=True,
+                instance_id=identity.get("instanceID"),
+                host=identity.get("host"),
+                version=identity.get("version"),
+                root_sha256=identity.get("rootSHA256"),
+                adopted=bool(identity.get("adopted")),
+                ready=bool(ready.get("ready")),
+                ports=identity.get("ports") or {},
+                server_certificate_not_after=certificate.get("notAfter"),
+                manager_id=manager.get("id"),
+                fence=self._held_fence(manager),
+                config=config.get("members") or {},
+                config_differs=tuple(sorted(differs)),
+                config_file_changed=bool(config.get("fileChanged")),
+                pending_restart=tuple(pending),
+                features=tuple(identity.get("features") or ()),
+            )
+        except ValidationError as error:
+            raise PortError("Unreachable", f"{self._transport.where}: unexpected identity document") from error
+
+    def _held_fence(self, manager: Mapping[str, Any]) -> int | None:
+        """Our fence while it is still the recorded one, else None: management must be taken (again)."""
+        if self._fence is not None and manager.get("id") == self._manager and manager.get("fence") == self._fence:
+            return self._fence
+        return None
+
+    async def _compare(self, expected: Mapping[str, Any]) -> list[str]:
+        if not expected:
+            return []
+        answer = await self._post("/config/compare", dict(expected))
+        return [member for member in expected if answer.get(member) is not True]
+
+    async def devices(self) -> Sequence[DeviceFacts]:
+        """The whole list; the event cursor starts at it."""
+        answer = await self._get("/devices")
+        self._epoch, self._next = str(answer.get("epoch", "")), int(answer.get("next", 0))
+        return [facts for item in answer.get("items", ()) if (facts := device_facts(item)) is not None]
+
+    async def events(self) -> AsyncIterator[FleetEvent | None]:
+        """Long polls after the cursor; None when the server says that the cursor is of another time."""
+        while True:
+            query: dict[str, str | int] = {"since": self._next, "epoch": self._epoch, "wait": POLL_SECONDS}
+            answer = await self._call("GET", "/events", query=query, timeout=POLL_SECONDS + 15)
+            if answer.get("reset"):
+                yield None
+                continue
+            for item in answer.get("items", ()):
+                yield fleet_event(item)
+            self._next = int(answer.get("next", self._next))
+
+    async def take_management(self, manager: str, take_over: bool) -> int:
+        """Become the manager; the fence goes with every later write."""
+        answer = await self._call("PUT", "/manager", body={"id": manager, "takeOver": take_over})
+        self._manager, self._fence = manager, int(answer["fence"])
+        return self._fence
+
+    async def apply_config(self, members: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        """Write members of the configuration."""
+        answer = await self._write("PUT", "/config", {"members": dict(members)})
+        return {key: list(answer.get(key) or ()) for key in ("applied", "restart", "unchanged")}
+
+    async def claim(self, policy: str, uids: Sequence[str]) -> None:
+        """Replace policy and claims."""
+        await self._write("PUT", "/claims", {"policy": policy, "uids": sorted(uids)})
+
+    async def set_access(self, uid: str, access: str) -> DeviceFacts:
+        """Allow or deny; a denial is durable when this returns."""
+        answer = await self._write("PUT", f"/devices/{uid}/access", {"access": access})
+        return device_facts(answer) or DeviceFacts.model_validate({"uid": uid, "access": access})
+
+    async def settings(self, uid: str, write: Mapping[str, Any], read: Sequence[str], wake: bool) -> WriteResult:
+        """Write and read settings in one call, at most one wake."""
+        answer = await self._write(
+            "POST",
+            f"/devices/{uid}/settings",
+            {"write": dict(write), "read": list(read)},
+            query={"wake": "allow" if wake else "never"},
+            timeout=DEVICE_CALL_TIMEOUT,
+        )
+        return WriteResult(
+            woke=bool(answer.get("woke")),
+            written=tuple(answer.get("written") or ()),
+            values=dict(answer.get("values") or {}),
+            errors=dict(answer.get("errors") or {}),
+        )
+
+    async def initialization_session(self, uid: str) -> Session:
+        """The session document with the end of its code."""
+        answer = dict(await self._write("POST", f"/devices/{uid}/initialization-session", None))
+        expires = answer.pop("expiresAt", None)
+        return Session(uid, answer, expires_at=session_end(expires))
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._transport.close()
+
+    async def _get(self, path: str) -> Mapping[str, Any]:
+        return await self._call("GET", path)
+
+    async def _post(self, path: str, body: Any) -> Mapping[str, Any]:
+        return await self._call("POST", path, body=body)
+
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        timeout: float | None = None,
+    ) -> Mapping[str, Any]:
+        if self._manager is None or self._fence is None:
+            raise PortError("Fenced", "management of this server was not taken yet")
+        return await self._call(
+            method,
+            path,
+            query={**(query or {}), "fence": self._fence},
+            body=body,
+            headers={"Rop-Manager": self._manager},
+            timeout=timeout,
+        )
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Mapping[str, Any]:
+        status, answer = await self._transport.call(
+            method, ROOT + path, query=query, body=body, headers=headers, timeout=timeout
+        )
+        if 200 <= status < 300:
+            return answer if isinstance(answer, dict) else {}
+        raise refusal(status, answer, self._transport.where)
+
+
+def refusal(status: int, answer: Any, where: str) -> PortError:
+    """The PortError of an error document: `device_offline` becomes `DeviceOffline`."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, dict) and isinstance(error.get("symbol"), str):
+        message = str(error.get("message") or error["symbol"])[:300]
+        if error.get("field"):
+            message = f"{str(error['field'])[:100]}: {message}"
+        return PortError(camel_reason(error["symbol"]), message)
+    if status in (401, 403):
+        return PortError("Unauthorized", f"{where} refused the token")
+    if status in (404, 405):
+        return PortError("NotSupported", f"{where} does not offer this")
+    return PortError("Unreachable", f"{where} answered with status {status}")
+
+
+def camel_reason(symbol: str) -> str:
+    """`device_offline` -> `DeviceOffline`; anything that is no symbol becomes `DeviceError`."""
+    if not symbol.replace("_", "").isalnum() or not symbol.isascii() or len(symbol) > 64:
+        return "DeviceError"
+    camel = to_camel(symbol)
+    return camel[:1].upper() + camel[1:]
+
+
+def device_facts(item: Any) -> DeviceFacts | None:
+    """A device document as facts; None for one that cannot be understood (a newer server, say)."""
+    try:
+        return DeviceFacts.model_validate(item)
+    except ValidationError:
+        return None
+
+
+def fleet_event(item: Mapping[str, Any]) -> FleetEvent:
+    """An event of the stream. `data` of most device events is the whole device."""
+    kind, data = str(item.get("type", "")), item.get("data") or {}
+    device = device_facts(data) if "uid" in data and "state" in data else None
+    return FleetEvent(kind, item.get("uid"), moment(item.get("at")), device, {} if device else data)
+
+
+def moment(text: Any) -> datetime | None:
+    """An RFC 3339 time, None when there is none."""
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def session_end(text: Any) -> datetime:
+    """End of a code; a server that does not tell is taken to use the documented life of 60 s."""
+    return moment(text) or datetime.now(UTC) + timedelta(seconds=CODE_SECONDS)

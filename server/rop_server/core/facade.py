@@ -62,7 +62,10 @@ class IssuedCode:
 class Request(Protocol):
     """A typed request of `rop_wire.messages`."""
 
-    command: int
+    @property
+    def command(self) -> int:
+        """The command number."""
+        ...
 
     def encode(self) -> bytes:
         """The payload bytes."""

@@ -8,31 +8,29 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
-
-from rop_wire import auth, provisioning
-from rop_wire.encrypted import access_key, secret_access_key
-from rop_wire.errors import WireError
-from rop_wire.symbols import SYMBOLS
+from dataclasses import dataclass, field
 
 from rop_server.core.facade import Admission, CallError, CoreEvents, IssuedCode
 from rop_server.core.hub import Clock
 from rop_server.core.settings import Settings
+from rop_wire import auth, provisioning
+from rop_wire.encrypted import access_key, secret_access_key, uid_hash
+from rop_wire.errors import WireError
+from rop_wire.symbols import SYMBOLS
 
 GUESSES_PER_MINUTE = 20
 ADDRESSES_REMEMBERED = 4096
-SHORT_CODE_LENGTH = 8
 
 
-class Issued(Protocol):
-    """What signing a device certificate yields; times are epoch seconds."""
+@dataclass(frozen=True, slots=True)
+class SignedCertificate:
+    """A device certificate with its key; `chain_pem` is leaf and L2 CA, `not_after` epoch seconds."""
 
     serial: str
-    key_pem: str
-    chain_pem: str
-    not_after: float
     issuer: str
+    not_after: float
+    chain_pem: str
+    key_pem: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +62,127 @@ class GuessLimiter:
         self._failures[address] = (began, count + 1)
         if len(self._failures) > ADDRESSES_REMEMBERED:
             self._failures.popitem(last=False)
+
+
+class Enrolment:
+    """Short-term codes, device certificates and registrations.
+
+    `sign` makes a certificate for a UID valid for a number of days; it may raise, then nothing is answered.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        events: CoreEvents,
+        admission: Admission,
+        clock: Clock,
+        sign: Callable[[str, float], SignedCertificate],
+    ) -> None:
+        self.settings = settings
+        self._events = events
+        self._admission = admission
+        self._clock = clock
+        self._sign = sign
+        self._codes = auth.CodeTable()
+        self._guesses = GuessLimiter()
+
+    def issue_code(self, uid: str) -> IssuedCode:
+        """A fresh short-term code for the UID. Raises `CallError` when it may not enrol."""
+        if not auth.valid_uid(uid):
+            raise CallError("invalid_parameter", "uid")
+        reason = self._admission.may_enrol(uid)
+        wall = self._clock.wall()
+        if reason is not None:
+            self._events.code(uid, "Refused", None, wall)
+            raise CallError("auth_failed", reason)
+        life = self.settings.code_life
+        code = self._codes.issue(uid, self._clock.monotonic(), life)
+        self._events.code(uid, "Issued", None, wall)
+        return IssuedCode(uid, code, wall + life)
+
+    def purge(self) -> None:
+        """Forget old codes; codes never used are reported as expired."""
+        for uid in self._codes.purge(self._clock.monotonic()):
+            self._events.code(uid, "Expired", None, self._clock.wall())
+
+    def certificate(self, body: bytes, address: str) -> Reply:
+        """61001: a certificate for a code. Source: device-protocol 2.2."""
+        try:
+            asked = provisioning.CertificateRequest.decode(body)
+        except WireError:
+            return _refuse("invalid_parameter")
+        uid, code = asked.uid, asked.code
+        if uid is None or code is None or not auth.valid_uid(uid):
+            return _refuse("invalid_parameter")
+        now = self._clock.monotonic()
+        if self._guesses.blocked(address, now):
+            return _refuse("code_invalid", 200)
+        short = len(code) == auth.SHORT_CODE_LENGTH
+        refusal = self._short(uid, code, address) if short else self._long(uid, code)
+        if refusal is not None:
+            self._guesses.failed(address, now)
+            return refusal
+        wall = self._clock.wall()
+        made = self._sign(uid, self.settings.client_cert_days)
+        by = "ShortCode" if short else "LongCode"
+        self._events.certificate_issued(uid, made.serial, made.not_after, made.issuer, by, address, wall)
+        if short:
+            self._events.code(uid, "Used", address, wall)
+        renewal = auth.long_term_code(self.settings.sign_key, uid)
+        reply = provisioning.CertificateReply(cert=made.chain_pem, code=renewal, key=made.key_pem)
+        return Reply(200, reply.encode())
+
+    def registration(self, body: bytes, certificate_uid: str, address: str) -> Reply:
+        """61002: the keys of the encrypted transport and further ports. Source: device-protocol 2.3."""
+        try:
+            asked = provisioning.RegistrationRequest.decode(body)
+        except WireError:
+            return _refuse("invalid_parameter")
+        uid, told = asked.uid, self.settings
+        if uid is None or uid != certificate_uid or not auth.valid_uid(uid):
+            return _refuse("invalid_parameter")
+        self._events.registered(uid, address, self._clock.wall())
+        index = told.current_key_index
+        reply = provisioning.RegistrationReply(
+            access_key=access_key(index, uid),
+            secret_access_key=secret_access_key(told.device_keys[index], uid_hash(uid)),
+            keep_alive_port=told.ports.keep_alive_tcp,
+            signaling_port=told.ports.signaling_tls,
+            heartbeat_interval_s=told.heartbeat_interval_s,
+        )
+        return Reply(200, reply.encode())
+
+    def _short(self, uid: str, code: str, address: str) -> Reply | None:
+        wall = self._clock.wall()
+        if self._admission.may_enrol(uid) is not None:
+            self._events.code(uid, "Refused", address, wall)
+            return _refuse("code_invalid", 200)
+        symbol = self._codes.check(code, uid, self._clock.monotonic())
+        if symbol is None and self._codes.uses(code) > 1:
+            self._events.code(uid, "UsedAgain", address, wall)
+            return _refuse("code_invalid", 200)
+        if symbol is None:
+            return None
+        expired = symbol == "code_expired"
+        self._events.code(uid, "Expired" if expired else "Refused", address, wall)
+        if expired:
+            return _refuse("code_invalid")
+        # An unknown code is refused with status 200, as camera firmware expects (discrepancies B5).
+        return _refuse(symbol, 200 if symbol == "code_invalid" else None)
+
+    def _long(self, uid: str, code: str) -> Reply | None:
+        wall = self._clock.wall()
+        symbol = auth.verify_long_term(self.settings.sign_key, code, uid, wall)
+        if symbol is not None:
+            return _refuse(symbol, 200 if symbol == "signature_not_matched" else None)
+        reason = self._admission.admit(uid, None, None, None, wall)
+        if reason is None:
+            return None
+        self._events.refused(uid, "getCertHttps", reason, wall)
+        return _refuse("code_invalid", 200)
+
+
+def _refuse(symbol: str, status: int | None = None) -> Reply:
+    told = SYMBOLS[symbol]
+    body = provisioning.Refusal(symbol, told.message).encode()
+    return Reply(told.status if status is None else status, body)

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from rop_wire.commands import Command
-from rop_wire.errors import WireError
-
 from rop_server.core.codes import Enrolment
 from rop_server.core.connection import Connection
 from rop_server.core.facade import CallError, DeviceLink, IssuedCode, Request
 from rop_server.core.hub import Hub
 from rop_server.core.learned import learned_from
 from rop_server.core.pending import Answer, End, Outcome
+from rop_wire import messages
+from rop_wire.errors import WireError
 
 ATTEMPTS = 2
 
@@ -57,9 +56,7 @@ class DeviceService:
         for connection in self._hub.connections_of(uid):
             connection.close(reason)
 
-    async def call(
-        self, uid: str, request: Request, *, wake: bool = True, timeout: float | None = None
-    ) -> bytes:
+    async def call(self, uid: str, request: Request, *, wake: bool = True, timeout: float | None = None) -> bytes:
         """Send a request and return the payload of its 200 response; see `Devices.call`.
 
         Raises `CallError` with `device_offline`, `device_asleep`, `cmd_timeout`, `wake_up_timeout`,
@@ -81,7 +78,7 @@ class DeviceService:
         entry = self._hub.registry.entry(uid)
         if entry is not None and entry.capability is not None:
             return entry.capability
-        payload = await self.call(uid, _SupportRequest(), wake=wake)
+        payload = await self.call(uid, messages.SupportGet(), wake=wake)
         entry = self._hub.registry.entry(uid)
         if entry is not None and payload:
             entry.capability = payload
@@ -136,23 +133,14 @@ class DeviceService:
             if not future.done():
                 future.set_result(outcome)
 
+        extension: bytes = getattr(request, "extension", lambda: b"")()
         try:
             payload = request.encode()
+            forget = self._hub.request(connection, request.command, payload, limit, done, extension)
         except WireError as error:
             raise CallError("invalid_parameter", str(error)) from error
-        extension: bytes = getattr(request, "extension", lambda: b"")()
-        forget = self._hub.request(connection, request.command, payload, limit, done, extension)
         try:
             return await future
         finally:
             forget()
             connection.active_at = self._hub.clock.monotonic()
-
-
-class _SupportRequest:
-    """The capability request: a command without payload. Source: device-protocol 10.1."""
-
-    command: int = Command.SUPPORT
-
-    def encode(self) -> bytes:
-        return b""

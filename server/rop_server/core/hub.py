@@ -1,4 +1,4 @@
-"""Packets of the device connections in, decisions and replies out. No sockets: `net` feeds it, one ticker drives it.
+"""Packets of the device connections in, decisions and replies out. `net` feeds it, one ticker drives it.
 
 Source: ROP v1.0 wire specification, device-protocol 7 and 9; discrepancies C3.2 to C3.6, C3.12 to C3.15.
 """
@@ -9,10 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from rop_wire import messages
-from rop_wire.commands import Command
-from rop_wire.errors import WireError
-from rop_wire.packet import Packet
 
 from rop_server.core.calls import Wake, should_sleep
 from rop_server.core.connection import KEEP_ALIVE, SIGNALING, Connection
@@ -20,13 +16,18 @@ from rop_server.core.facade import Admission, Battery, CoreEvents
 from rop_server.core.pending import Answer, Outcome, PendingTable
 from rop_server.core.registry import Announcement, Registry
 from rop_server.core.settings import Settings
+from rop_wire import messages
+from rop_wire.commands import Command
+from rop_wire.errors import WireError
+from rop_wire.packet import OK, REQUEST, Packet
 
 log = structlog.get_logger("rop.core")
 
 CHARGE_STATES = {0: "none", 1: "charging", 2: "completed"}
-DEVICE_COMMANDS = frozenset(
-    {Command.HEARTBEAT, Command.HANDSHAKE, Command.ALARM, Command.NETWORK_REPORT}
-)
+DEVICE_COMMANDS = frozenset({Command.HEARTBEAT, Command.HANDSHAKE, Command.ALARM, Command.NETWORK_REPORT})
+HELLO_LIMIT = 10.0
+"""Seconds for the hello, and again for the handshake, on 61003 (discrepancies C2.8)."""
+
 PORT_NAMES = {SIGNALING: "signalingTLS", KEEP_ALIVE: "keepAliveTCP"}
 
 
@@ -41,9 +42,7 @@ class Clock:
 class Hub:
     """Connected devices, waiting requests and wake-ups of one server."""
 
-    def __init__(
-        self, settings: Settings, events: CoreEvents, admission: Admission, clock: Clock
-    ) -> None:
+    def __init__(self, settings: Settings, events: CoreEvents, admission: Admission, clock: Clock) -> None:
         self.settings = settings
         self.events = events
         self.admission = admission
@@ -52,9 +51,16 @@ class Hub:
         self.pending = PendingTable()
         self.wakes: dict[str, Wake] = {}
         self.keep_awake: dict[str, float] = {}
-        self.announced: set[Connection] = set()
+        self.open: set[Connection] = set()
 
     # -- connections ------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """A connection is there: from now on the ticker looks after it until `lost`."""
+        connection.heartbeat_at = self.clock.monotonic()
+        signaling = connection.transport_kind == SIGNALING
+        connection.heartbeat_limit = self.settings.socket_timeout if signaling else HELLO_LIMIT
+        self.open.add(connection)
 
     def admitted(self, connection: Connection) -> bool:
         """Ask the admission for a connection whose UID is known; a refusal is reported as a fact."""
@@ -73,7 +79,7 @@ class Hub:
 
     def lost(self, connection: Connection, reason: str) -> None:
         """The connection has ended, whoever ended it."""
-        self.announced.discard(connection)
+        self.open.discard(connection)
         if not connection.announced:
             return
         connection.announced = False
@@ -96,6 +102,10 @@ class Hub:
             reason,
             self.clock.wall(),
         )
+
+    def connections_of(self, uid: str) -> list[Connection]:
+        """Every connection that proved this UID, with or without a handshake so far."""
+        return [each for each in self.open if each.uid == uid]
 
     # -- packets ----------------------------------------------------------------------------------
 
@@ -128,16 +138,13 @@ class Hub:
         if not self._identified(connection, told.uid):
             return
         now, wall = self.clock.monotonic(), self.clock.wall()
-        announcement = Announcement(
-            told.uid, told.family, told.model, told.firmware, None, told.network
-        )
+        announcement = Announcement(told.uid, told.family, told.model, told.firmware, None, told.network)
         interval = self._heartbeat_interval(told)
         connection.announced = True
         connection.heartbeat_at = connection.active_at = now
         older = self.registry.attach(connection, announcement, wall)
         if older is not None:
             self._replace(older)
-        self.announced.add(connection)
         if connection.transport_kind == SIGNALING:
             connection.heartbeat_limit = self.settings.socket_timeout
             connection.send(packet.reply())
@@ -166,7 +173,6 @@ class Hub:
         return True
 
     def _replace(self, older: Connection) -> None:
-        self.announced.discard(older)
         older.announced = False
         self.pending.drop(older)
         older.close("replaced")
@@ -178,7 +184,8 @@ class Hub:
 
     def _heartbeat(self, connection: Connection, packet: Packet) -> None:
         now, wall = self.clock.monotonic(), self.clock.wall()
-        connection.heartbeat_at = now
+        if connection.announced or connection.transport_kind == SIGNALING:
+            connection.heartbeat_at = now
         battery: Battery | None = None
         silent = False
         if connection.transport_kind == KEEP_ALIVE and packet.payload:
@@ -202,9 +209,7 @@ class Hub:
         wall = self.clock.wall()
         for event in alarm.events:
             told = {"channelId": event.channel, "status": event.status, "AItype": event.ai_type}
-            self.events.alarm(
-                connection.uid, {key: text for key, text in told.items() if text is not None}, wall
-            )
+            self.events.alarm(connection.uid, {key: text for key, text in told.items() if text is not None}, wall)
 
     def _network_report(self, connection: Connection, packet: Packet) -> None:
         entry = self.registry.entry(connection.uid)
@@ -232,9 +237,11 @@ class Hub:
         number = connection.allot()
         deadline = self.clock.monotonic() + timeout
         waiting = self.pending.add(connection, number, command, deadline, done)
-        connection.send(
-            Packet(kind=0, command=command, request_id=number, payload=payload, extension=extension)
-        )
+        try:
+            connection.send(Packet(REQUEST, command, number, OK, payload, extension))
+        except WireError:
+            self.pending.discard(waiting)
+            raise
         return lambda: self.pending.discard(waiting)
 
     def wake(self, uid: str, keep_alive: Connection) -> Wake:
@@ -272,10 +279,10 @@ class Hub:
         for uid, wake in list(self.wakes.items()):
             if wake.tick(now) and self.wakes.get(uid) is wake:
                 del self.wakes[uid]
-        for connection in list(self.announced):
+        for connection in list(self.open):
             if now - connection.heartbeat_at > connection.heartbeat_limit:
-                connection.close("heartbeat")
-            elif connection.transport_kind == SIGNALING:
+                connection.close("heartbeat" if connection.announced else "no handshake")
+            elif connection.announced and connection.transport_kind == SIGNALING:
                 entry = self.registry.entry(connection.uid)
                 if entry is not None and entry.sleeps:
                     self._maybe_sleep(connection, now)

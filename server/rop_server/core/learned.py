@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from rop_server.core.facade import Request
 from rop_wire import messages
 from rop_wire.errors import WireError
-
-from rop_server.core.facade import Request
 
 
 def learned_from(request: Request, payload: bytes) -> tuple[dict[str, object], str] | None:
@@ -32,9 +31,11 @@ def _name(name: str | None) -> dict[str, object]:
     return {} if name is None else {"displayName": name}
 
 
-def _pir(config: messages.PirConfig | messages.PirSet) -> dict[str, object]:
-    return {
+def _pir(config: messages.PirConfig) -> dict[str, object]:
+    told: dict[str, object] = {
         "pir.enabled": config.enabled,
-        "pir.sensitivity": config.sensitivity_percent,
         "pir.reduceMistakes": config.reduce_mistakes,
     }
+    if config.sensitivity_percent is not None:
+        told["pir.sensitivity"] = config.sensitivity_percent
+    return told

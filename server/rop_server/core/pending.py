@@ -63,9 +63,7 @@ class PendingTable:
         self._tables.setdefault(connection, {})[(request_id, command)] = waiting
         return waiting
 
-    def resolve(
-        self, connection: Hashable, request_id: int, command: int, status: int, payload: bytes
-    ) -> bool:
+    def resolve(self, connection: Hashable, request_id: int, command: int, status: int, payload: bytes) -> bool:
         """Hand a response to its waiter; False when nobody waits (any more)."""
         waiting = self._take(connection, request_id, command)
         if waiting is None:
@@ -91,10 +89,7 @@ class PendingTable:
     def expire(self, now: float) -> int:
         """End the requests whose deadline has passed. Returns how many."""
         late = [
-            waiting
-            for table in self._tables.values()
-            for waiting in table.values()
-            if waiting.deadline <= now
+            waiting for table in self._tables.values() for waiting in table.values() if waiting.deadline <= now
         ]
         for waiting in late:
             if self._take(waiting.connection, waiting.request_id, waiting.command) is not None:

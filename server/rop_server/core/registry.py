@@ -102,9 +102,7 @@ class Registry:
             self._online = tuple(entry.link() for entry in self._entries.values())
         return self._online
 
-    def attach(
-        self, connection: Connection, announcement: Announcement, at: float
-    ) -> Connection | None:
+    def attach(self, connection: Connection, announcement: Announcement, at: float) -> Connection | None:
         """A handshake arrived. Returns the older connection of that kind, which the caller closes.
 
         A second handshake on the same connection is an update. `at` is epoch seconds.

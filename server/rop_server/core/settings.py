@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rop_wire.encrypted import Policy
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -24,6 +26,7 @@ class Settings:
     sign_key: str = field(repr=False)
     device_keys: dict[str, str] = field(repr=False)
     current_key_index: str
+    integrity: Policy = Policy.ENFORCE
     code_life: float = 60.0
     client_cert_days: float = 180
     socket_timeout: float = 40.0

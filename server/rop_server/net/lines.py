@@ -1,0 +1,174 @@
+"""61005 and 61003: the two device connections the core works with.
+
+Source: ROP v1.0 wire specification, device-protocol 3, 5 and 6; discrepancies C2.5, C2.8, C3.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import structlog
+
+from rop_server.core.connection import KEEP_ALIVE, SIGNALING, Connection
+from rop_server.core.hub import Hub
+from rop_server.net.gate import Ticket
+from rop_server.net.tls import peer_certificate
+from rop_wire.auth import random_text, valid_uid
+from rop_wire.encrypted import ServerChannel, uid_hash
+from rop_wire.errors import ProtocolError
+from rop_wire.packet import Packet, PacketReader
+
+log = structlog.get_logger("rop.net")
+
+NONCE_LENGTH = 32
+LINGER = 5.0
+
+
+class Line(Connection, asyncio.Protocol):
+    """What both kinds share: the transport, flow control and the one end of a connection."""
+
+    __slots__ = ("_hub", "_ticket", "_transport")
+
+    def __init__(self, kind: str, hub: Hub, address: str, ticket: Ticket) -> None:
+        super().__init__(kind, address, hub.clock.monotonic())
+        self._hub = hub
+        self._ticket = ticket
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def closed(self) -> bool:
+        """True once the connection is of no use to anyone."""
+        return self._transport is None
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def close(self, reason: str) -> None:
+        """End it: the core hears at once, the peer in an orderly way."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        transport.close()
+        if transport.get_write_buffer_size():  # a peer that does not read must not keep us
+            asyncio.get_running_loop().call_later(LINGER, transport.abort)
+        self._end(reason)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ticket.release()
+        if self._transport is not None:
+            self._transport = None
+            self._end("closed by peer" if exc is None else "lost")
+
+    def _end(self, reason: str) -> None:
+        self._hub.lost(self, reason)
+
+    def pause_writing(self) -> None:
+        # A device that does not read gets no further chance to make us write: its heartbeats wait
+        # unread, and the heartbeat limit ends the connection.
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def _deliver(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            if self._transport is None:
+                return
+            self._hub.received(self, packet)
+
+
+class SignalingLine(Line):
+    """A connection on 61005: mutual TLS, core packets."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, hub: Hub, address: str, ticket: Ticket) -> None:
+        super().__init__(SIGNALING, hub, address, ticket)
+        self._reader = PacketReader()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self.certificate = peer_certificate(transport)
+        if self.certificate is None:
+            self.close("no UID in the certificate")
+            return
+        self.uid = self.certificate.uid
+        self._hub.opened(self)
+        if not self._hub.admitted(self):
+            self.close("refused")
+            return
+        self._ticket.release()
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        try:
+            packets = self._reader.feed(data)
+        except ProtocolError as error:
+            self.close(f"protocol: {error}")
+            return
+        self._deliver(packets)
+
+    def proves(self, uid: str) -> bool:
+        return self.certificate is not None and self.certificate.uid == uid
+
+    def send(self, packet: Packet) -> None:
+        self._write(packet.encode())
+
+
+class KeepAliveLine(Line):
+    """A connection on 61003: encrypted TCP."""
+
+    __slots__ = ("_channel", "_greeted")
+
+    def __init__(self, hub: Hub, address: str, ticket: Ticket) -> None:
+        super().__init__(KEEP_ALIVE, hub, address, ticket)
+        settings = hub.settings
+        self._greeted = False
+        self._channel = ServerChannel(
+            settings.device_keys,
+            settings.current_key_index,
+            random_text(NONCE_LENGTH).encode(),
+            settings.integrity,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._hub.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        channel = self._channel
+        try:
+            packets = channel.feed(data)
+        except ProtocolError as error:
+            self.close(f"protocol: {error}")
+            return
+        if not self._greeted:
+            self._write(channel.outgoing())
+            if channel.refused:
+                self.close(channel.refused)
+                return
+            if not channel.established:
+                return
+            self._greeted = True
+            self.heartbeat_at = self._hub.clock.monotonic()
+            self._ticket.release()
+        self._deliver(packets)
+
+    def proves(self, uid: str) -> bool:
+        return valid_uid(uid) and self._channel.uid_hash == uid_hash(uid)
+
+    def send(self, packet: Packet) -> None:
+        if self._transport is not None:
+            self._transport.write(self._channel.encode(packet))
+
+    def _end(self, reason: str) -> None:
+        if self._channel.findings:
+            log.warning("integrity", uid=self.uid, findings=dict(self._channel.findings))
+        super()._end(reason)

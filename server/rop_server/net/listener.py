@@ -1,0 +1,189 @@
+"""Listening sockets with an own accept loop: limits come before TLS, the address is known, no task stays.
+
+The TLS context is asked for at every connection, so a fresh one takes effect at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from rop_server.net.gate import Gate, Ticket
+
+log = structlog.get_logger("rop.net")
+
+BACKLOG = 4096
+ACCEPTS_PER_TURN = 32
+TLS_HANDSHAKE_LIMIT = 10.0
+TLS_SHUTDOWN_LIMIT = 5.0
+
+ProtocolFactory = Callable[[str, Ticket], asyncio.BaseProtocol]
+
+
+class PortInUse(Exception):
+    """A port cannot be opened; the message names port, config member and, if known, who has it."""
+
+
+def open_socket(host: str | None, port: int, member: str) -> socket.socket:
+    """A listening TCP socket; `host` None: every address, IPv6 included. Raises `PortInUse`."""
+    sock = _stream_socket(host)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        any_address = "::" if sock.family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104
+        sock.bind((host or any_address, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
+        pid = _holder(port) if error.errno == errno.EADDRINUSE else None
+        whom = f" by process {pid}" if pid is not None else ""
+        raise PortInUse(f"port {port} ({member}) {why}{whom}") from error
+    return sock
+
+
+def _stream_socket(host: str | None) -> socket.socket:
+    if host is not None and ":" not in host:
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    except OSError:
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if host is None:
+        try:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            with contextlib.closing(socket.socket(socket.AF_INET6, socket.SOCK_STREAM)) as trial:
+                trial.bind(("::", 0))
+        except OSError:  # IPv6 is built in, but switched off
+            sock.close()
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    return sock
+
+
+def _holder(port: int) -> int | None:
+    """The process that listens on a TCP port, as far as /proc shows it to us."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
+    if not inodes:
+        return None
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(OSError):
+                for handle in (process / "fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        if str(handle.readlink()) in inodes:
+                            return int(process.name)
+    return None
+
+
+class Listener:
+    """One listening port. `context` yields the TLS context for the next connection, None: plain TCP."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        factory: ProtocolFactory,
+        gate: Gate,
+        context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        self._sock = sock
+        self._factory = factory
+        self._gate = gate
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """The port number."""
+        number: int = self._sock.getsockname()[1]
+        return number
+
+    @property
+    def listening(self) -> bool:
+        """False after `close`."""
+        return self._sock.fileno() >= 0
+
+    def resume(self) -> None:
+        """Accept (again); called at start and by the ticker."""
+        if not self._reading and self.listening and not self._gate.full:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+            self._reading = True
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._loop.remove_reader(self._sock.fileno())
+            self._reading = False
+
+    def close(self) -> None:
+        """Stop listening and drop connections whose TLS handshake is not over."""
+        self._pause()
+        self._sock.close()
+        for task in self._handshakes:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if self._gate.full:
+                self._pause()  # the rest waits in the kernel's queue
+                return
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # out of file descriptors or memory: breathe until the next tick
+                log.warning("accept", message="nok", reason=error.strerror)
+                self._pause()
+                return
+            self._welcome(sock, str(peer[0]).removeprefix("::ffff:"))
+
+    def _welcome(self, sock: socket.socket, address: str) -> None:
+        ticket = self._gate.enter(address)
+        if ticket is None:
+            sock.close()
+            return
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        task = self._loop.create_task(self._connect(sock, address, ticket))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _connect(self, sock: socket.socket, address: str, ticket: Ticket) -> None:
+        """Lives only until the TLS handshake is over."""
+
+        def factory() -> asyncio.BaseProtocol:
+            return self._factory(address, ticket)
+
+        try:
+            if self._context is None:
+                await self._loop.connect_accepted_socket(factory, sock)
+            else:
+                await self._loop.connect_accepted_socket(
+                    factory,
+                    sock,
+                    ssl=self._context(),
+                    ssl_handshake_timeout=TLS_HANDSHAKE_LIMIT,
+                    ssl_shutdown_timeout=TLS_SHUTDOWN_LIMIT,
+                )
+        except asyncio.CancelledError:
+            ticket.release()
+            sock.close()
+            raise
+        except (TimeoutError, OSError) as error:
+            ticket.release()
+            sock.close()
+            log.debug("handshake", message="nok", address=address, reason=type(error).__name__)

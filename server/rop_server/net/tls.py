@@ -1,0 +1,90 @@
+"""TLS contexts of the device ports, and who the peer is.
+
+Source: ROP v1.0 wire specification, device-protocol 2, 2.3 and 5 (TLS), discrepancies C5.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from rop_server.core.connection import Certificate
+from rop_wire.auth import valid_uid
+
+
+class TlsContexts:
+    """One context for services without, one for services with client certificates.
+
+    `renew` changes the live contexts: the next handshake has the new chain, open sessions go on.
+    """
+
+    def __init__(self, chain_pem: bytes, key_pem: bytes, root_pem: bytes) -> None:
+        self.plain = _context()
+        self.mutual = _context()
+        self.mutual.verify_mode = ssl.CERT_REQUIRED
+        self.mutual.load_verify_locations(cadata=root_pem.decode("ascii"))
+        self.renew(chain_pem, key_pem)
+
+    def renew(self, chain_pem: bytes, key_pem: bytes) -> None:
+        """Present this server certificate (leaf and L2 CA) from the next handshake on."""
+        # The ssl module takes file names only; the key must not touch a disk for that.
+        with _MemoryFile(chain_pem) as chain, _MemoryFile(key_pem) as key:
+            for context in (self.plain, self.mutual):
+                context.load_cert_chain(chain, key)
+
+
+class _MemoryFile:
+    """Bytes under a name that only this process can open."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __enter__(self) -> str:
+        self._fd = os.memfd_create("rop", os.MFD_CLOEXEC)
+        os.write(self._fd, self._content)
+        return f"/proc/self/fd/{self._fd}"
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._fd)
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # One ticket is enough to resume; every ticket carries the client's chain.
+    context.num_tickets = 1
+    return context
+
+
+def peer_certificate(transport: asyncio.BaseTransport) -> Certificate | None:
+    """The verified certificate of the peer, of a resumed session too; None when its CN is no UID."""
+    told = transport.get_extra_info("peercert")
+    tls = transport.get_extra_info("ssl_object")
+    der = tls.getpeercert(True) if tls is not None else None
+    if isinstance(told, dict):
+        told.clear()  # the transport would keep this large decoded copy for its whole life
+    if der is None:
+        return None
+    certificate = x509.load_der_x509_certificate(der)
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    uid = names[0].value if len(names) == 1 else ""
+    if not valid_uid(uid):
+        return None
+    return Certificate(
+        uid=str(uid),
+        serial=f"{certificate.serial_number:x}",
+        issuer=_issuer(certificate),
+        not_after=certificate.not_valid_after_utc.timestamp(),
+    )
+
+
+def _issuer(certificate: x509.Certificate) -> str | None:
+    try:
+        told = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+    return told.key_identifier.hex() if told.key_identifier is not None else None

@@ -1,0 +1,41 @@
+"""Files that are there whole or not at all, also after a power cut."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file: temporary file in the same directory, fsync, rename, fsync of the directory."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Make a directory and its parents; an existing one keeps its mode."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for each in reversed(missing):
+        with suppress(FileExistsError):
+            each.mkdir(mode=mode)
+        sync_directory(each.parent)

@@ -1,0 +1,181 @@
+"""The certificate folder: authorities made, adopted and loaded; the server certificate kept valid.
+
+Layout as the vendor's, so that either program can go on with the other's folder. A CA appears by one rename of a
+complete folder: a crash leaves the old state or the new one. Source: wire specification, pki-and-config 1 and 2.
+"""
+
+import os
+import secrets
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from rop_data import atomic
+from rop_data.config import Config, ConfigError
+from rop_data.layout import CertDir
+from rop_pki import Authority, PkiError, create_intermediate, create_root, inspect, key_matches
+
+RENEW_DAYS = 30
+_CNF = """[ ca ]
+default_ca = CA_default
+
+[ CA_default ]
+dir = {directory}
+certs = $dir/certs
+crl_dir = $dir/crl
+new_certs_dir = $dir/newcerts
+database = $dir/index.txt
+serial = $dir/serial
+RANDFILE = $dir/.rand
+private_key = $dir/key.pem
+certificate = $dir/ca.pem
+default_md = {digest}
+default_days = {days}
+preserve = no
+unique_subject = no
+policy = policy_any
+copy_extensions = copy
+
+[ policy_any ]
+countryName = optional
+stateOrProvinceName = optional
+organizationName = optional
+organizationalUnitName = optional
+commonName = supplied
+emailAddress = optional
+
+[ req ]
+distinguished_name = name
+string_mask = utf8only
+prompt = no
+
+[ name ]
+C = CN
+O = ORG
+OU = Department
+CN = {common_name}
+"""
+
+
+def _fill(folder: Path, final: str, common_name: str, digest: str, days: int) -> None:
+    """The files of an OpenSSL CA beside ca.pem and key.pem; `final` is the folder as config.json spells it."""
+    cnf = _CNF.format(directory=final, common_name=common_name, digest=digest, days=days)
+    for name in ("newcerts", "crl", "certs", "csr", "private"):
+        (folder / name).mkdir(mode=0o700)
+    files = {
+        "ca.csr.cnf": cnf,
+        "serial": f"{secrets.randbits(127) | 1 << 126:032X}\n",
+        "index.txt": "",
+        "index.txt.attr": "unique_subject = no\n",
+        "crlnumber": "01\n",
+        "ca.cnf": cnf,
+    }
+    for name, text in files.items():
+        atomic.write(folder / name, text.encode())
+
+
+def _appear(temporary: Path, final: Path) -> None:
+    """Give a complete folder its name, durably."""
+    atomic.sync_directory(temporary)
+    os.rename(temporary, final)  # noqa: PTH104 - must fail on a non-empty target
+    atomic.sync_directory(final.parent)
+
+
+def _fresh(folder: Path) -> Path:
+    """A new empty folder beside the final one; leftovers of a crash go."""
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    atomic.make_directory(temporary)
+    return temporary
+
+
+def _whole(folder: Path) -> bool:
+    return (folder / "ca.pem").is_file() and (folder / "key.pem").is_file()
+
+
+def ensure_root(certs: CertDir, spelled: str, may_create: bool, now: datetime) -> None:
+    """See that the root CA is there. An existing one is never touched; a lost one is never replaced."""
+    folder = certs.root_ca
+    if (folder / "ca.pem").is_file():
+        return
+    if not may_create:
+        raise ConfigError(str(folder), "the root CA of this site; it is missing: restore it from a backup")
+    if folder.exists():
+        raise ConfigError(str(folder), "a whole root CA or absent (ca.pem is missing)")
+    temporary = _fresh(folder)
+    key, certificate = create_root(now)
+    atomic.write(temporary / "key.pem", key)
+    atomic.write(temporary / "ca.pem", certificate)
+    _fill(temporary, f"{spelled}/ECC/Root", "CA ECC Root", "sha384", 365000)
+    _appear(temporary, folder)
+
+
+def ensure_intermediate(certs: CertDir, spelled: str, host: str, now: datetime) -> None:
+    """See that the L2 CA is there."""
+    folder = certs.intermediate
+    if _whole(folder):
+        return
+    if folder.exists():
+        raise ConfigError(str(folder), "a whole L2 CA or absent (ca.pem or key.pem is missing)")
+    root_key = certs.root_ca / "key.pem"
+    if not root_key.is_file():
+        raise ConfigError(str(root_key), "present to make the L2 CA")
+    temporary = _fresh(folder)
+    root = (certs.root_ca / "ca.pem").read_bytes()
+    key, certificate = create_intermediate(root_key.read_bytes(), root, host, now)
+    atomic.write(temporary / "key.pem", key)
+    atomic.write(temporary / "ca.pem", certificate)
+    chained = certificate.rstrip(b"\n") + b"\n\n" + root.strip(b"\n") + b"\n"
+    atomic.write(temporary / "ca.fullchain.pem", chained)
+    _fill(temporary, f"{spelled}/ECC/E1", "CA ECC E1", "sha256", 90)
+    _appear(temporary, folder)
+
+
+def load_authority(certs: CertDir, host: str) -> Authority:
+    """The signer of this folder. Raises ConfigError naming the file."""
+    folder = certs.intermediate
+    try:
+        return Authority(
+            (certs.root_ca / "ca.pem").read_bytes(),
+            (folder / "ca.pem").read_bytes(),
+            (folder / "key.pem").read_bytes(),
+            host,
+        )
+    except (OSError, PkiError) as failure:
+        raise ConfigError(str(folder), f"a usable L2 CA ({failure})") from None
+
+
+def _still_good(certs: CertDir, authority: Authority, now: datetime, renew: timedelta) -> bool:
+    host = authority.host
+    try:
+        key = certs.server_key(host).read_bytes()
+        chain = certs.server_chain(host).read_bytes()
+        facts = inspect(chain)
+        fits = key_matches(chain, key)
+    except (OSError, PkiError):
+        return False
+    ours = facts.subject_cn == host and facts.issuer_key_id == authority.issuer_key_id
+    return fits and ours and facts.not_before <= now < facts.not_after - renew
+
+
+def renew_margin(config: Config) -> timedelta:
+    """How long before its end a server certificate is renewed: 30 days, a third of short lives."""
+    return timedelta(days=min(RENEW_DAYS, config.get("cert.serverCertValidDays") / 3))
+
+
+def ensure_server_certificate(certs: CertDir, authority: Authority, config: Config, now: datetime) -> bool:
+    """Issue a server certificate when there is none that fits, or it ends soon. True when a new one was made."""
+    if _still_good(certs, authority, now, renew_margin(config)):
+        return False
+    host = authority.host
+    issued = authority.server_certificate(
+        config.get("cert.serverCertValidDays"), config.get("cert.serverCertValidDaysBefore"), now
+    )
+    for path, data in (
+        (certs.server_key(host), issued.key_pem),
+        (certs.server_cert(host), issued.cert_pem),
+        (certs.server_chain(host), issued.chain_pem),
+    ):
+        atomic.make_directory(path.parent)
+        atomic.write(path, data)
+    return True

@@ -1,0 +1,111 @@
+"""rop.json: what our server keeps of a site beside the vendor's configuration."""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rop_data import atomic
+from rop_data.config import ConfigError, parse
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RopSettings:
+    """Settings of ours.
+
+    `client_bind`: address of the client ports. `integrity`: `Enforce` or `Report` (encrypted TCP).
+    `management_listen`: `host:port` of the management interface over TLS, None: unix socket only.
+    `root_sha256`: fingerprint of the root once it is known; the server never starts under another one.
+    """
+
+    instance_id: str
+    client_bind: str
+    integrity: str
+    adopted: bool
+    management_listen: str | None = None
+    root_sha256: str | None = None
+
+    @classmethod
+    def new(cls, adopted: bool) -> "RopSettings":
+        """For a new site, or one that the vendor's server made."""
+        return cls(
+            uuid.uuid4().hex,
+            "0.0.0.0" if adopted else "127.0.0.1",  # noqa: S104 - an adopted site keeps its clients
+            "Report" if adopted else "Enforce",
+            adopted,
+        )
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        members = asdict(self)
+        document: dict[str, Any] = {
+            "formatVersion": FORMAT_VERSION,
+            "instanceID": members["instance_id"],
+            "clientBind": members["client_bind"],
+            "integrity": members["integrity"],
+            "management": {"listen": members["management_listen"]},
+            "adopted": members["adopted"],
+            "rootSHA256": members["root_sha256"],
+        }
+        return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def load(path: Path) -> RopSettings | None:
+    """Read rop.json, None when it is not there. Raises ConfigError, also for data of a newer program."""
+    try:
+        raw = parse(path.read_bytes(), path.name)
+    except FileNotFoundError:
+        return None
+    version = raw.get("formatVersion")
+    if version != FORMAT_VERSION:
+        raise ConfigError("rop.formatVersion", f"{FORMAT_VERSION}; use the program that wrote it", repr(version))
+    listen = (raw.get("management") or {}).get("listen")
+    settings = RopSettings(
+        _text(raw, "instanceID"),
+        _text(raw, "clientBind"),
+        _text(raw, "integrity"),
+        bool(raw.get("adopted")),
+        _listen(listen),
+        raw.get("rootSHA256"),
+    )
+    if settings.integrity not in ("Enforce", "Report"):
+        raise ConfigError("rop.integrity", "Enforce or Report", repr(settings.integrity))
+    return settings
+
+
+def _text(raw: dict[str, Any], name: str) -> str:
+    value = raw.get(name)
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"rop.{name}", "text", repr(value))
+    return value
+
+
+def _listen(value: Any) -> str | None:
+    if value is None:
+        return None
+    host, _, port = str(value).rpartition(":")
+    if not isinstance(value, str) or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError("rop.management.listen", "HOST:PORT", repr(value))
+    return value
+
+
+def patch(settings: RopSettings, members: dict[str, Any]) -> RopSettings:
+    """With `rop.*` members set. Raises ConfigError."""
+    for name, value in members.items():
+        if name == "rop.management.listen":
+            settings = replace(settings, management_listen=_listen(value))
+        elif name == "rop.clientBind" and isinstance(value, str) and value:
+            settings = replace(settings, client_bind=value)
+        elif name == "rop.integrity" and value in ("Enforce", "Report"):
+            settings = replace(settings, integrity=value)
+        else:
+            raise ConfigError(name, "rop.management.listen, rop.clientBind or rop.integrity with a fitting value")
+    return settings
+
+
+def save(path: Path, settings: RopSettings) -> None:
+    """Write rop.json atomically."""
+    atomic.write(path, settings.encode())

@@ -100,7 +100,11 @@ class CodeTable:
         return code
 
     def check(self, code: str, uid: str, now: float) -> str | None:
-        """None when the code may be used by this UID, else the symbol. An accepted use is counted."""
+        """None when the code may be used by this UID, else the symbol. An accepted use is counted.
+
+        `code_expired` is no symbol of the wire: it is answered as `code_invalid` with status 400, an unknown code
+        as `code_invalid` with status 200 (device-protocol 2.2).
+        """
         entry = self._entries.get(code)
         if entry is None:
             return "code_invalid"

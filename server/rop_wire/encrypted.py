@@ -17,7 +17,7 @@ from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms
 
 from rop_wire.errors import EncodeError, ProtocolError
-from rop_wire.packet import MAX_DATA, Packet, PacketReader
+from rop_wire.packet import HEADER_LENGTH, MAX_DATA, Packet, PacketReader
 
 HELLO_LENGTH = 100
 KEY_LENGTH = 32
@@ -119,6 +119,7 @@ class _Outer:
     out: _Direction = field(init=False)
     into: _Direction = field(init=False)
     buffer: bytearray = field(default_factory=bytearray)
+    dead: bool = False
 
     def __post_init__(self) -> None:
         self.out = _Direction(_stream(self.key, True))
@@ -134,8 +135,18 @@ class _Outer:
         return head + sealed + _hmac(self.secret, head + sealed)
 
     def unwrap(self, data: bytes) -> list[bytes]:
-        """Bodies of the complete outer packets, in clear."""
+        """Bodies of the complete outer packets, in clear. After a ProtocolError it stays dead."""
+        if self.dead:
+            raise ProtocolError("the stream broke the protocol before")
         self.buffer += data
+        try:
+            return self._unwrap()
+        except ProtocolError:
+            self.dead = True
+            self.buffer.clear()
+            raise
+
+    def _unwrap(self) -> list[bytes]:
         bodies = []
         while len(self.buffer) >= OUTER_HEADER_LENGTH:
             length, encrypted, size, sequence = _OUTER.unpack_from(self.buffer)
@@ -157,7 +168,7 @@ class _Outer:
             self._broken("sequence")
         if not encrypted and not self.clear_allowed:
             self._broken("clear")
-        self.into.sequence += 1
+        self.into.sequence = sequence + 1
         return self.into.cipher.update(body) if encrypted else body
 
     def _broken(self, rule: str) -> None:
@@ -344,13 +355,26 @@ class DeviceChannel:
             key = session_key(self._secret, self._nonce, answer.nonce)
             self._outer = _Outer(self._secret, key, Policy.ENFORCE, True, self.findings)
 
-    def encode(self, packet: Packet, encrypted: bool = True) -> bytes:
-        """One core packet, without padding, over as many outer packets as it needs."""
-        if self._outer is None:
+    def encode(self, packet: Packet, encrypted: bool = True, clear_from: int | None = None) -> bytes:
+        """One core packet, without padding, over as many outer packets as it needs.
+
+        `clear_from`: bytes of the core packet from this offset on travel in clear; `MediaMode.clear_from` tells it
+        for media. `encrypted=False` is the same as 0.
+        """
+        outer = self._outer
+        if outer is None:
             raise EncodeError("the hello is not answered yet")
         data = packet.encode()
-        pieces = (data[start : start + MAX_BODY] for start in range(0, len(data), MAX_BODY))
-        return b"".join(self._outer.wrap(piece, encrypted) for piece in pieces)
+        border = len(data) if clear_from is None else min(clear_from, len(data))
+        if not encrypted:
+            border = 0
+        pieces = [
+            outer.wrap(data[start : min(start + MAX_BODY, border)], True) for start in range(0, border, MAX_BODY)
+        ]
+        pieces += [
+            outer.wrap(data[start : start + MAX_BODY], False) for start in range(border, len(data), MAX_BODY)
+        ]
+        return b"".join(pieces)
 
 
 def _core_length(body: bytes) -> int:
@@ -367,6 +391,12 @@ class MediaMode(Enum):
     SELECTIVE = "encryptTCP"
     CLEAR = "TCP"
 
-    def encrypts(self, offset: int, key_frame: bool) -> bool:
-        """Whether the piece at `offset` of a frame goes encrypted: heads of frames under selective encryption."""
-        return self is MediaMode.SELECTIVE and offset < (1024 if key_frame else 128)
+    def clear_from(self, offset: int, key_frame: bool) -> int:
+        """Where the clear part of a media core packet begins whose payload starts at `offset` of its frame.
+
+        Selective encryption hides every core header and the head of each frame: 1024 bytes of key frames, 128 of
+        others. `TCP` hides nothing; under `TLS` the question does not arise.
+        """
+        if self is not MediaMode.SELECTIVE:
+            return 0
+        return HEADER_LENGTH + max(0, (1024 if key_frame else 128) - offset)

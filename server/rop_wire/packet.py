@@ -39,7 +39,12 @@ class Packet:
         length = len(self.extension) + len(self.payload)
         if length > MAX_DATA:
             raise EncodeError(f"a core packet holds at most {MAX_DATA} bytes, not {length}")
-        header = _HEADER.pack(self.kind, self.command, length, self.request_id, self.status, len(self.extension))
+        try:
+            header = _HEADER.pack(
+                self.kind, self.command, length, self.request_id, self.status, len(self.extension)
+            )
+        except struct.error:
+            raise EncodeError("a field of the core header does not fit in 32 bits") from None
         return header + self.extension + self.payload
 
     def reply(self, status: int = OK, payload: bytes = b"", extension: bytes = b"") -> "Packet":

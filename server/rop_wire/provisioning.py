@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rop_wire.errors import ProtocolError
+from rop_wire.errors import EncodeError, ProtocolError
 from rop_wire.symbols import device_error_document
 
 CA_PATH = "/v1.0/ca"
@@ -23,7 +23,10 @@ MAX_BODY = 65536
 
 def dump(document: Mapping[str, Any]) -> bytes:
     """Compact UTF-8 JSON in the given member order."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise EncodeError("text with half a character") from None
 
 
 def load(body: bytes, limit: int = MAX_BODY) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """XML documents: a writer that reproduces the vendor's layout, a tolerant and bounded reader.
 
-A document is a tree of dicts: element name -> text, subtree, list of those (repeated element) or None (empty).
+A document is a tree of dicts: element name -> text (empty for an empty element), subtree, or list of those for a
+repeated element. The writer also takes numbers, booleans and None.
 Source: ROP v1.0 wire specification, device-protocol 4; attributes are dropped (discrepancies C3.11).
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.parsers import expat
 
-from rop_wire.errors import ProtocolError
+from rop_wire.errors import EncodeError, ProtocolError
 
 Node = dict[str, Any]
 Tree = Mapping[str, Any]
@@ -19,17 +20,25 @@ MAX_BYTES = 65535
 MAX_DEPTH = 16
 MAX_NODES = 20_000
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# Characters that no XML document can carry.
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*", re.ASCII)
 
 
 def build(tree: Tree, root: str = "body") -> bytes:
-    """The document `<root>` with the tree inside, byte for byte as the vendor writes it."""
+    """The document `<root>` with the tree inside, byte for byte as the vendor writes it.
+
+    Raises EncodeError for a name or a character that XML cannot carry, or a tree deeper than 16.
+    """
     lines = [DECLARATION]
     _write(lines, root, tree, 0)
     return "\n".join(lines).encode()
 
 
 def _write(lines: list[str], name: str, value: Any, depth: int) -> None:
+    if depth >= MAX_DEPTH or not _NAME.fullmatch(name):
+        raise EncodeError("XML tree too deep, or a name that XML cannot carry")
     pad = "  " * depth
     if isinstance(value, Mapping):
         if not value:
@@ -52,11 +61,15 @@ def _escape(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    written = str(value).replace("\r", "&#xD;")
-    if any(mark in str(value) for mark in "&<>"):
-        # Inside CDATA a character reference would be literal, so a carriage return stays as it is there.
-        return "<![CDATA[" + str(value).replace("]]>", "]]]]><![CDATA[>", 1) + "]]>"
-    return written
+    plain = str(value)
+    if _ILLEGAL.search(plain):
+        raise EncodeError("a character that XML cannot carry")
+    if any(mark in plain for mark in "&<>"):
+        # Every end mark is split, not only the first: the text must not be able to leave its element. A carriage
+        # return leaves the section for a reference, which would be literal inside.
+        inside = plain.replace("]]>", "]]]]><![CDATA[>").replace("\r", "]]>&#xD;<![CDATA[")
+        return f"<![CDATA[{inside}]]>"
+    return plain.replace("\r", "&#xD;")
 
 
 class _Reader:
@@ -81,7 +94,7 @@ class _Reader:
 
     def end(self, _name: str) -> None:
         name, children, pieces = self._stack.pop()
-        value: Any = children or ("".join(pieces) or None)
+        value: Any = children or "".join(pieces)
         if not self._stack:
             self.root_name = name
             self.root = children
@@ -101,6 +114,13 @@ def _refuse(*_: Any) -> None:
 
 def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_NODES) -> Node:
     """The tree below the root element. ProtocolError when empty, malformed, with a DTD or too big."""
+    return parse_document(data, max_bytes, max_depth, max_nodes)[1]
+
+
+def parse_document(
+    data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_NODES
+) -> tuple[str, Node]:
+    """Name of the root element and the tree below it; errors as `parse`."""
     if len(data) > max_bytes:
         raise ProtocolError(f"XML document of {len(data)} bytes")
     reader = _Reader(max_depth, max_nodes)
@@ -118,11 +138,11 @@ def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, m
         raise ProtocolError(f"malformed XML: {failure}") from None
     if reader.root is None:
         raise ProtocolError("empty XML document")
-    return reader.root
+    return reader.root_name, reader.root
 
 
 def text(node: Any, *path: str) -> str | None:
-    """The text at a path, None when it is absent, empty or a container. A repeated element gives its first."""
+    """The text at a path, None when it is absent or a container. A repeated element gives its first."""
     found = _walk(node, path)
     return found if isinstance(found, str) else None
 

@@ -21,7 +21,6 @@ from rop_wire.messages.control import (
     is_wifi_scan,
 )
 from rop_wire.messages.device import (
-    EMPTY_DOCUMENT,
     STREAM_BITS,
     AlarmEvent,
     AlarmMessage,
@@ -36,6 +35,9 @@ from rop_wire.messages.device import (
     SupportGet,
     heartbeat_interval_ms,
 )
+from rop_wire.messages.document import EMPTY_DOCUMENT, Message
+from rop_wire.messages.paging import PageToken, client_time, parse_client_time
+from rop_wire.messages.raw import RawRequest
 from rop_wire.messages.settings import (
     DEVICE_NAME,
     AlarmSwitch,
@@ -108,11 +110,14 @@ __all__ = [
     "KeyFrameRequest",
     "LiveStart",
     "LiveStop",
+    "Message",
     "NetworkReport",
+    "PageToken",
     "PirConfig",
     "PirGet",
     "PirSet",
     "Ptz",
+    "RawRequest",
     "Recording",
     "ReplaySeek",
     "ReplayStart",
@@ -132,8 +137,10 @@ __all__ = [
     "WifiScan",
     "WifiSet",
     "WifiTest",
+    "client_time",
     "heartbeat_interval_ms",
     "is_wifi_scan",
+    "parse_client_time",
     "time_in",
     "time_tree",
 ]

@@ -9,7 +9,7 @@ from typing import ClassVar
 from rop_wire import xml
 from rop_wire.commands import Command
 from rop_wire.errors import EncodeError, ProtocolError
-from rop_wire.messages.settings import _Plain
+from rop_wire.messages.document import Message
 
 ROTATIONS = ("left", "right", "up", "down", "leftUp", "leftDown", "rightUp", "rightDown")
 PTZ_ACTIONS = ("zoomInc", "zoomDec", "focusInc", "focusDec", "stop", *ROTATIONS)
@@ -27,7 +27,7 @@ UPGRADE_REFUSALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ptz:
+class Ptz(Message):
     """Move a channel. `speed` (1..64) goes with rotations and their stop."""
 
     command: ClassVar[Command] = Command.PTZ
@@ -41,6 +41,8 @@ class Ptz:
             raise EncodeError(f"unknown PTZ action {self.action!r}")
         told: dict[str, object] = {"attr001": self.channel, "attr002": self.action}
         if self.speed is not None:
+            if not 1 <= self.speed <= 64:
+                raise EncodeError("PTZ speed is 1..64")
             told["speed"] = self.speed
         return xml.build({"Param017": told})
 
@@ -55,7 +57,7 @@ class Ptz:
 
 
 @dataclass(frozen=True, slots=True)
-class WifiGet:
+class WifiGet(Message):
     """Ask for the WiFi in use."""
 
     command: ClassVar[Command] = Command.GET_WIFI
@@ -66,7 +68,7 @@ class WifiGet:
 
 
 @dataclass(frozen=True, slots=True)
-class WifiScan:
+class WifiScan(Message):
     """Ask for the WiFi networks around; the device may take 30 s."""
 
     command: ClassVar[Command] = Command.GET_WIFI
@@ -82,9 +84,10 @@ def is_wifi_scan(payload: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class WifiConfig:
+class WifiConfig(Message):
     """The WiFi in use."""
 
+    command: ClassVar[Command] = Command.GET_WIFI
     ssid: str
     channel: int | None
     country_code: str | None
@@ -111,9 +114,10 @@ class WifiNetwork:
 
 
 @dataclass(frozen=True, slots=True)
-class WifiNetworks:
+class WifiNetworks(Message):
     """Result of a scan; one entry or none are fine (discrepancies C3.9)."""
 
+    command: ClassVar[Command] = Command.GET_WIFI
     networks: tuple[WifiNetwork, ...]
 
     def encode(self) -> bytes:
@@ -143,7 +147,7 @@ class WifiNetworks:
 
 
 @dataclass(frozen=True, slots=True)
-class WifiSet:
+class WifiSet(Message):
     """Join a WiFi network."""
 
     command: ClassVar[Command] = Command.SET_WIFI
@@ -179,7 +183,7 @@ class WifiTest(WifiSet):
 
 
 @dataclass(frozen=True, slots=True)
-class UpgradeBegin:
+class UpgradeBegin(Message):
     """Announce a firmware file; `size` in bytes."""
 
     command: ClassVar[Command] = Command.UPGRADE
@@ -203,7 +207,7 @@ class UpgradeBegin:
 
 
 @dataclass(frozen=True, slots=True)
-class UpgradeSlice:
+class UpgradeSlice(Message):
     """Up to 36864 bytes of the firmware file; recognised by its extension."""
 
     command: ClassVar[Command] = Command.UPGRADE
@@ -221,7 +225,7 @@ class UpgradeSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class UpgradeInstall(_Plain):
+class UpgradeInstall(Message):
     """After the last slice: install and restart."""
 
     command: ClassVar[Command] = Command.SLEEP

@@ -9,9 +9,7 @@ from typing import ClassVar
 from rop_wire import xml
 from rop_wire.commands import Command
 from rop_wire.errors import ProtocolError
-
-EMPTY_DOCUMENT = xml.build({})
-"""A non-empty document without content: the answer to a wake-up."""
+from rop_wire.messages.document import Message
 
 STREAM_BITS = {"mainStream": 1, "subStream": 2, "externStream": 4}
 
@@ -46,7 +44,7 @@ def heartbeat_interval_ms(network: str | None, operator: str | None) -> int | No
 
 
 @dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(Message):
     """First packet of a device on every connection. `family` is `battery` or `powered`."""
 
     command: ClassVar[Command] = Command.HANDSHAKE
@@ -81,9 +79,10 @@ class Handshake:
 
 
 @dataclass(frozen=True, slots=True)
-class HandshakeReply:
+class HandshakeReply(Message):
     """Answer on 61003 and 61007."""
 
+    command: ClassVar[Command] = Command.HANDSHAKE
     heartbeat_interval_ms: int
 
     def encode(self) -> bytes:
@@ -108,7 +107,7 @@ class BatteryState:
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(Message):
     """Sign of life. `no_reply`: the device wants no answer."""
 
     command: ClassVar[Command] = Command.HEARTBEAT
@@ -117,14 +116,16 @@ class Heartbeat:
 
     def encode(self) -> bytes:
         """The payload."""
-        told: dict[str, object] = {"attr004": 1} if self.no_reply else {}
+        told: dict[str, object] = {"attr004": int(self.no_reply)}
         if self.battery is not None:
             told["attr005"] = {"attr002": self.battery.charge, "attr006": self.battery.percent}
         return xml.build({"Param001": told})
 
     @classmethod
     def decode(cls, payload: bytes) -> "Heartbeat":
-        """Parse the payload."""
+        """Parse the payload; an empty one is a heartbeat without battery (discrepancies C3.5)."""
+        if not payload:
+            return cls()
         told = xml.child(xml.parse(payload), "Param001")
         battery = None
         if xml.present(told, "attr005"):
@@ -138,16 +139,17 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class HeartbeatReply:
+class HeartbeatReply(Message):
     """Server time: whole seconds since 1970 and microseconds (whole milliseconds) within the second."""
 
+    command: ClassVar[Command] = Command.HEARTBEAT
     seconds: int
     microseconds: int
 
     @classmethod
     def at(cls, wall: float) -> "HeartbeatReply":
         """The reply at a time in epoch seconds."""
-        milliseconds = int(wall * 1000)
+        milliseconds = round(wall * 1000)
         return cls(milliseconds // 1000, milliseconds % 1000 * 1000)
 
     def encode(self) -> bytes:
@@ -179,7 +181,7 @@ class AlarmEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmMessage:
+class AlarmMessage(Message):
     """Alarm of a device: cameras send one event each, several are kept (discrepancies C3.12)."""
 
     command: ClassVar[Command] = Command.ALARM
@@ -200,7 +202,7 @@ class AlarmMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkReport:
+class NetworkReport(Message):
     """The network in use: `wire`, `wifi`, `4G`."""
 
     command: ClassVar[Command] = Command.NETWORK_REPORT
@@ -260,7 +262,7 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
-class SupportGet:
+class SupportGet(Message):
     """Ask for the capability."""
 
     command: ClassVar[Command] = Command.SUPPORT
@@ -271,9 +273,10 @@ class SupportGet:
 
 
 @dataclass(frozen=True, slots=True)
-class Support:
+class Support(Message):
     """Capability of a device: every channel (discrepancies C3.8)."""
 
+    command: ClassVar[Command] = Command.SUPPORT
     channels: tuple[Channel, ...] = field(default=())
 
     def channel(self, number: int) -> Channel | None:

@@ -10,61 +10,52 @@ from typing import ClassVar
 from rop_wire import xml
 from rop_wire.commands import Command
 from rop_wire.errors import EncodeError, ProtocolError
+from rop_wire.messages.document import Message
 
 DEVICE_NAME = re.compile(r"(?! )[-a-zA-Z0-9 ]{1,31}(?<! )")
 """What a client may set as a device name (client-api 2.4)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
-    """A request without payload."""
-
-    command: ClassVar[Command]
-
-    def encode(self) -> bytes:
-        """The payload: none."""
-        return b""
-
-
-@dataclass(frozen=True, slots=True)
-class GeneralConfigGet(_Plain):
+class GeneralConfigGet(Message):
     """Ask for the general configuration."""
 
     command: ClassVar[Command] = Command.GET_GENERAL
 
 
 @dataclass(frozen=True, slots=True)
-class PirGet(_Plain):
+class PirGet(Message):
     """Ask for the PIR configuration."""
 
     command: ClassVar[Command] = Command.GET_PIR
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmSwitchGet(_Plain):
+class AlarmSwitchGet(Message):
     """Ask for the alarm report switch."""
 
     command: ClassVar[Command] = Command.GET_ALARM_SWITCH
 
 
 @dataclass(frozen=True, slots=True)
-class WakeUp(_Plain):
+class WakeUp(Message):
     """Ask a battery device to open its signaling connection."""
 
     command: ClassVar[Command] = Command.WAKE_UP
 
 
 @dataclass(frozen=True, slots=True)
-class Sleep(_Plain):
+class Sleep(Message):
     """Let a battery device sleep; after an upgrade: install."""
 
     command: ClassVar[Command] = Command.SLEEP
 
 
 @dataclass(frozen=True, slots=True)
-class GeneralConfig:
+class GeneralConfig(Message):
     """General configuration of a device; the name may be missing."""
 
+    command: ClassVar[Command] = Command.GET_GENERAL
     device_name: str | None
 
     def encode(self) -> bytes:
@@ -90,9 +81,10 @@ class GeneralConfigSet(GeneralConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class PirConfig:
+class PirConfig(Message):
     """PIR configuration; `sensitivity_percent` is 0..100, None when the device sent no number."""
 
+    command: ClassVar[Command] = Command.GET_PIR
     enabled: bool
     sensitivity_percent: int | None
     reduce_mistakes: bool
@@ -127,9 +119,10 @@ class PirSet(PirConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmSwitch:
+class AlarmSwitch(Message):
     """Whether the device reports alarms."""
 
+    command: ClassVar[Command] = Command.GET_ALARM_SWITCH
     enabled: bool
 
     def encode(self) -> bytes:

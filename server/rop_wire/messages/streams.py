@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from rop_wire import xml
 from rop_wire.commands import Command
 from rop_wire.errors import ProtocolError
+from rop_wire.messages.document import Message
 
 FILES_PER_PAGE = 40
 SNAPSHOT_MORE = 200
@@ -43,7 +44,7 @@ def _need_integer(node: Any, name: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveStart:
+class LiveStart(Message):
     """Start live. `handle` is also the packet's request id; `mode` TLS, encryptTCP or TCP."""
 
     command: ClassVar[Command] = Command.LIVE_START
@@ -78,7 +79,7 @@ class LiveStart:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveStop:
+class LiveStop(Message):
     """Stop live."""
 
     command: ClassVar[Command] = Command.LIVE_STOP
@@ -97,7 +98,7 @@ class LiveStop:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamOfChannel:
+class StreamOfChannel(Message):
     """A channel and one of its stream types."""
 
     channel: int
@@ -139,7 +140,7 @@ class Snapshot(StreamOfChannel):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayStart:
+class ReplayStart(Message):
     """Start replaying a recording."""
 
     command: ClassVar[Command] = Command.REPLAY_START
@@ -174,7 +175,7 @@ class ReplayStart:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayStop:
+class ReplayStop(Message):
     """Stop replaying a recording."""
 
     command: ClassVar[Command] = Command.REPLAY_STOP
@@ -195,7 +196,7 @@ class ReplayStop:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplaySeek:
+class ReplaySeek(Message):
     """Go to a time of a recording; `sequence` grows by 1024 from 1024."""
 
     command: ClassVar[Command] = Command.REPLAY_SEEK
@@ -255,7 +256,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class FindFiles:
+class FindFiles(Message):
     """Ask for recordings between two times."""
 
     command: ClassVar[Command] = Command.FIND_FILES
@@ -284,9 +285,10 @@ class FindFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class Files(Message):
     """Up to 40 recordings; `total` counts all that match, None when the device does not say."""
 
+    command: ClassVar[Command] = Command.FIND_FILES
     total: int | None
     recordings: tuple[Recording, ...] = field(default=())
 
@@ -306,7 +308,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class FileInfo:
+class FileInfo(Message):
     """Ask whether a recording exists."""
 
     command: ClassVar[Command] = Command.FILE_INFO
@@ -325,9 +327,10 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class FileInfoReply:
+class FileInfoReply(Message):
     """Whether it exists: the channel, or None."""
 
+    command: ClassVar[Command] = Command.FILE_INFO
     channel: int | None
 
     def encode(self) -> bytes:
@@ -342,7 +345,7 @@ class FileInfoReply:
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarGet:
+class CalendarGet(Message):
     """Ask which days of a month have recordings."""
 
     command: ClassVar[Command] = Command.CALENDAR
@@ -370,9 +373,10 @@ class CalendarGet:
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(Message):
     """Days of the month (1..31) with recordings, by channel; absent elements mean none (discrepancies C3.10)."""
 
+    command: ClassVar[Command] = Command.CALENDAR
     days: Mapping[int, tuple[int, ...]]
 
     def encode(self) -> bytes:

@@ -10,9 +10,9 @@ import os
 import ssl
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from rop_server.core.connection import Certificate
+from rop_pki.facts import describe
 from rop_wire.auth import valid_uid
 
 
@@ -69,22 +69,9 @@ def peer_certificate(transport: asyncio.BaseTransport) -> Certificate | None:
         told.clear()  # the transport would keep this large decoded copy for its whole life
     if der is None:
         return None
-    certificate = x509.load_der_x509_certificate(der)
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    uid = names[0].value if len(names) == 1 else ""
-    if not valid_uid(uid):
+    facts = describe(x509.load_der_x509_certificate(der))
+    if not valid_uid(facts.subject_cn):
         return None
     return Certificate(
-        uid=str(uid),
-        serial=f"{certificate.serial_number:x}",
-        issuer=_issuer(certificate),
-        not_after=certificate.not_valid_after_utc.timestamp(),
+        facts.subject_cn, facts.serial, facts.issuer_key_id, facts.not_after.timestamp()
     )
-
-
-def _issuer(certificate: x509.Certificate) -> str | None:
-    try:
-        told = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-    except (x509.ExtensionNotFound, ValueError):
-        return None
-    return told.key_identifier.hex() if told.key_identifier is not None else None

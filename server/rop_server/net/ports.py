@@ -1,0 +1,114 @@
+"""The device ports of one server: sockets, services and connections, opened and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+
+from rop_server.core.codes import Enrolment
+from rop_server.core.hub import Hub
+from rop_server.net.gate import Gate, Ticket
+from rop_server.net.lines import KeepAliveLine, SignalingLine
+from rop_server.net.listener import Listener, ProtocolFactory, open_socket
+from rop_server.net.provisioning import (
+    HttpsService,
+    ca_service,
+    certificate_service,
+    registration_service,
+)
+from rop_server.net.tls import TlsContexts
+
+DEVICE_PORTS = ("getCAHttps", "getCertHttps", "registerHttps", "keepAliveTCP", "signalingTLS")
+# As the vendor's server: the provisioning services listen on IPv4, the device connections on both.
+IPV4_ANY = "0.0.0.0"  # noqa: S104
+
+
+def open_device_sockets(
+    bind: str | None, ports: Mapping[str, int]
+) -> dict[str, socket.socket]:
+    """Listening sockets by member name. All or none: raises `PortInUse` and closes what was opened."""
+    sockets: dict[str, socket.socket] = {}
+    try:
+        for member in DEVICE_PORTS:
+            host = bind
+            if host is None and member.endswith("Https"):
+                host = IPV4_ANY
+            sockets[member] = open_socket(host, ports[member], f"ports.{member}")
+    except Exception:
+        for sock in sockets.values():
+            sock.close()
+        raise
+    return sockets
+
+
+class DevicePorts:
+    """Serves devices on 61000, 61001, 61002, 61003 and 61005."""
+
+    def __init__(
+        self,
+        sockets: Mapping[str, socket.socket],
+        hub: Hub,
+        enrolment: Enrolment,
+        tls: TlsContexts,
+        root_pem: Callable[[], str],
+        gate: Gate | None = None,
+    ) -> None:
+        self.hub = hub
+        self.gate = gate or Gate()
+        self._enrolment = enrolment
+        clock = hub.clock
+        self._services: tuple[HttpsService, ...] = (
+            ca_service(root_pem, clock),
+            certificate_service(enrolment, clock),
+            registration_service(enrolment, clock, hub.admission, hub.events),
+        )
+        authority, certificates, registration = (each.protocol for each in self._services)
+
+        def signaling(address: str, ticket: Ticket) -> asyncio.BaseProtocol:
+            return SignalingLine(hub, address, ticket)
+
+        def keep_alive(address: str, ticket: Ticket) -> asyncio.BaseProtocol:
+            return KeepAliveLine(hub, address, ticket)
+
+        factories: dict[str, tuple[ProtocolFactory, str | None]] = {
+            "getCAHttps": (authority, "plain"),
+            "getCertHttps": (certificates, "plain"),
+            "registerHttps": (registration, "mutual"),
+            "keepAliveTCP": (keep_alive, None),
+            "signalingTLS": (signaling, "mutual"),
+        }
+        contexts = {"plain": lambda: tls.plain, "mutual": lambda: tls.mutual}
+        self.listeners = {
+            member: Listener(
+                sockets[member], factory, self.gate, contexts[kind] if kind is not None else None
+            )
+            for member, (factory, kind) in factories.items()
+        }
+        for listener in self.listeners.values():
+            listener.resume()
+
+    def ready(self) -> dict[str, bool]:
+        """Whether each port listens, by its name in config.json."""
+        return {member: each.listening for member, each in self.listeners.items()}
+
+    def tick(self) -> None:
+        """Every timer of devices and their connections; called once per second."""
+        self.hub.tick()
+        self._enrolment.purge()
+        for service in self._services:
+            service.tick()
+        for listener in self.listeners.values():
+            listener.resume()
+
+    def stop_listening(self) -> None:
+        """Accept nobody any more; open connections go on."""
+        for listener in self.listeners.values():
+            listener.close()
+
+    def close(self) -> None:
+        """End every connection in an orderly way."""
+        for service in self._services:
+            service.close()
+        for connection in list(self.hub.open):
+            connection.close("stopping")

@@ -109,6 +109,16 @@ class ManagementServer:
         self._manager, self._fence = manager, int(answer["fence"])
         return self._fence
 
+    async def act_for_manager(self) -> None:
+        """Write in the name of the recorded manager, which stays it: for one call that a person asks for.
+
+        PortError `Unmanaged` when the server has no manager yet.
+        """
+        manager = (await self._get("/identity")).get("manager") or {}
+        if not manager.get("id"):
+            raise PortError("Unmanaged", f"{self._transport.where} has no manager yet; apply its RopServer first")
+        self._manager, self._fence = str(manager["id"]), int(manager.get("fence") or 0)
+
     async def apply_config(self, members: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
         """Write members of the configuration."""
         answer = await self._write("PUT", "/config", {"members": dict(members)})

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Writes a ConfigMap's annotation every `interval` seconds; `stalled` when none came back in `patience` seconds.
+    """Writes a ConfigMap's annotation every `interval` seconds; `stalled` when none came back in time.
 
     Only written values count: an API server that cannot be reached is the lease's business.
     """

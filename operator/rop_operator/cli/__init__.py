@@ -1,1 +1,5 @@
-"""The ropctl command line."""
+"""`ropctl`, the command line of hosts and clusters."""
+
+from rop_operator.cli.app import main
+
+__all__ = ["main"]

@@ -218,7 +218,11 @@ class _Loader(yaml.SafeLoader):
         """The tag of a node that names none."""
         if kind is yaml.ScalarNode and implicit[0]:
             return _PLAIN
-        return str(super().resolve(kind, value, (False, True) if kind is yaml.ScalarNode else implicit))
+        return str(
+            super().resolve(  # type: ignore[no-untyped-call]
+                kind, value, (False, True) if kind is yaml.ScalarNode else implicit
+            )
+        )
 
 
 def _compose(text: str) -> Iterator[yaml.Node]:

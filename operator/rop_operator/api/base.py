@@ -55,7 +55,7 @@ class ObjectRef(Model):
 
 
 class SecretRef(Model):
-    """A value of a secret in the same namespace. A cluster's Secret needs the label `rop.dev/referable: "true"`."""
+    """A value of a secret in the same namespace. On a cluster it needs the label `rop.dev/referable: "true"`."""
 
     name: ObjectName
     """Name of the secret."""

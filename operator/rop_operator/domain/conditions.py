@@ -1,0 +1,151 @@
+"""Conditions: types and reasons a user meets, and how they end up in a status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Status = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition. `reason` is CamelCase, `message` for people."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str = ""
+
+
+# What each type of condition says when it is True.
+TYPES: Mapping[str, str] = {
+    "Accepted": "The document is valid and everything it refers to exists.",
+    "Ready": "What the document asks for is so. A sleeping battery camera is Ready.",
+    "Reconciling": "Work is under way or waited for.",
+    "Stalled": "Nothing will happen until a person changes something; the reason says what.",
+    "Online": "The camera is connected; reason Asleep for a battery camera that can be woken.",
+    "Provisioned": "The camera was set up for this server and has talked to it.",
+    "SettingsInSync": "The camera's settings, as last seen, are those of the document.",
+    "CertificateValid": "The camera's certificate has not expired and is renewed in time.",
+    "Serving": "The server answers and all its ports listen.",
+    "CertificatesValid": "The server's own certificate is valid.",
+    "ConfigInSync": "The members of config.json that the document names have its values.",
+    "FullyObserved": "The server offers the management interface, so that everything is known without polling.",
+}
+
+# Every reason with what it means and what to do about it: the reference page is made from this.
+REASONS: Mapping[str, str] = {
+    "Accepted": "Nothing to do.",
+    "AcknowledgementMissing": "A dangerous change waits; write the spec.acknowledge entry the message names.",
+    "AlreadyTalking": "The camera talks to this server; no hand-over was needed.",
+    "Applying": "Configuration is being written.",
+    "Asleep": "A battery camera sleeps; it is reached by waking it.",
+    "AwaitingOnline": "The hand-over was accepted; the camera has to connect now.",
+    "CameraSilent": "The camera did not answer on the LAN; check power, address and port.",
+    "CmdExecError": "The camera could not carry out the set-up; it may be busy with another one.",
+    "CmdTimeout": "The camera's set-up timed out.",
+    "ConfigDrift": "config.json differs from the document; spec.configPolicy decides whether it is repaired.",
+    "Connected": "The camera is connected.",
+    "Denied": "spec.access is Denied and the server refuses the device on every port.",
+    "DeviceOffline": "The camera is not connected; check its power and network.",
+    "DownloadCaFailed": "The camera could not fetch the authority's certificate; check host and getCAHttps port.",
+    "DownloadPrivateKeyFailed": "The camera got no certificate; the code expired or getCertHttps is unreachable.",
+    "Drift": "The camera differs from the document and the policy is Report.",
+    "DuplicateUID": "An older Camera has this UID; delete one of the two.",
+    "Expired": "The certificate has expired; the camera needs a new hand-over.",
+    "ExternalRequired": "This engine cannot run servers here; write spec.external.",
+    "HandingOver": "A hand-over is under way.",
+    "IdentityConflict": "Two RopServers point at the same server; delete one.",
+    "InSync": "Nothing to do.",
+    "Invalid": "The document breaks a rule; the message names it.",
+    "InvalidParameter": "The camera or the server refused a value.",
+    "ManagedElsewhere": "Another engine manages this server; stop it, or acknowledge TakeOver with its id.",
+    "NeverSeen": "The server has never heard of this UID; hand the camera over.",
+    "NoOnlineProof": "The camera accepted the hand-over but never connected; check its route to the server, then "
+    "raise spec.provision.attempt.",
+    "NotIssued": "No certificate was issued to this camera yet.",
+    "NotObservable": "The server's interface cannot tell.",
+    "NotReachableFromHere": "The camera's LAN is not reachable from the engine; use ropctl provision on that LAN.",
+    "NotRequested": "spec.provision is not set and the camera has never talked to the server.",
+    "NotSupported": "The server's interface cannot do this; the management interface can.",
+    "NothingDesired": "The document names no settings.",
+    "Observing": "The first observation is under way.",
+    "PollingOnly": "The server is known by its client interface only: no claims, access, certificates or events.",
+    "Ready": "Nothing to do.",
+    "Reconciled": "Nothing to do.",
+    "RegistrationFailed": "The camera could not register; check the registerHttps port.",
+    "RenewalOverdue": "The certificate ends soon and was not renewed; check that the camera reaches getCertHttps.",
+    "Restarting": "The server restarts because a member needs it.",
+    "RestartNeeded": "A member takes effect at the next start; this server is not run here, restart it.",
+    "RevocationPending": "The document is deleted, but the server cannot be told yet; it stays until it was.",
+    "Running": "The server answers and all its ports listen.",
+    "RuntimeFailed": "The server does not start; the message has its reason.",
+    "SecretInvalid": "The secret's value cannot be used.",
+    "SecretKeyMissing": "The secret lacks the key.",
+    "SecretNotFound": "There is no such secret.",
+    "SecretNotReferable": 'The Secret lacks the label rop.dev/referable: "true".',
+    "ServerGoing": "The RopServer is being deleted.",
+    "ServerNotFound": "The RopServer named by serverRef does not exist in this namespace.",
+    "ServerNotReady": "The RopServer is not reachable; its conditions say why.",
+    "SetUp": "The camera was handed over and has connected.",
+    "Starting": "The server is starting.",
+    "Suspended": "spec.suspend is set here or on the RopServer.",
+    "SyncTimeFailed": "The camera could not set its clock.",
+    "Unreachable": "The server does not answer.",
+    "Valid": "Nothing to do.",
+    "WaitingForClaim": "The server is about to let this UID enrol.",
+    "Writing": "Settings are being written.",
+    "WriteFailed": "The camera did not take a setting; it is tried again later.",
+}
+_SYMBOLS = {"registe_failed": "RegistrationFailed"}
+
+
+def reason_of(symbol: str) -> str:
+    """The reason for a symbol of the wire: `download_ca_failed` -> `DownloadCaFailed`."""
+    return _SYMBOLS.get(symbol) or "".join(part.capitalize() for part in symbol.split("_")) or "Failed"
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339, whole seconds, UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment_of(text: Any) -> datetime | None:
+    """The moment of an RFC 3339 text, None when it is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def previous(status: Mapping[str, Any], type_: str) -> Mapping[str, Any]:
+    """A condition of a status as it was written, empty when it is not there."""
+    written = status.get("conditions") or ()
+    return next((c for c in written if isinstance(c, Mapping) and c.get("type") == type_), {})
+
+
+def merged(
+    status: Mapping[str, Any], conditions: Sequence[Condition], generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """Conditions for a status, in the order given. `lastTransitionTime` moves only when `status` changes."""
+    result = []
+    for condition in conditions:
+        before = previous(status, condition.type)
+        since = before.get("lastTransitionTime") if before.get("status") == condition.status else None
+        result.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message,
+                "observedGeneration": generation,
+                "lastTransitionTime": since or timestamp(now),
+            }
+        )
+    return result

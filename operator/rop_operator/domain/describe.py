@@ -1,0 +1,96 @@
+"""Plans as lines for people: what happens, and what it costs the camera."""
+
+from __future__ import annotations
+
+from rop_operator.domain.config_map import BY_MEMBER
+from rop_operator.domain.plan import (
+    Action,
+    ApplyConfig,
+    Discover,
+    EnsureRuntime,
+    HandOver,
+    Plan,
+    ReplaceClaims,
+    RestartRuntime,
+    SetAccess,
+    SetFinalizer,
+    StopRuntime,
+    TakeManagement,
+    WriteSettings,
+)
+from rop_operator.domain.settings import PATHS, shown_value
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def cost(action: Action) -> str:
+    """`1 write, 0 wakes`; reboots only when there are some."""
+    told = f"{_count(action.device_writes, 'write')}, {_count(action.wakes, 'wake')}"
+    return f"{told}, {_count(action.reboots, 'reboot')}" if action.reboots else told
+
+
+def describe(action: Action) -> str:
+    """One line for an action."""
+    match action:
+        case WriteSettings(write=write, read=read) if write:
+            told = ", ".join(f"{PATHS.get(name, name)} = {shown_value(value)}" for name, value in write.items())
+            return f"write {told} ({cost(action)})"
+        case WriteSettings(read=read):
+            return f"read {', '.join(PATHS.get(name, name) for name in read)} ({cost(action)})"
+        case HandOver(uid=uid, attempt=attempt, address=address):
+            where = f"at {address}" if address else "found by discovery"
+            return (
+                f"hand over {uid} {where}, attempt {attempt}: one-way, the vendor's app no longer reaches it;"
+                f" needs firmware that supports the open platform ({cost(action)})"
+            )
+        case SetAccess(uid=uid, access="Denied"):
+            return f"deny {uid} on every port and cut it off"
+        case SetAccess(uid=uid):
+            return f"allow {uid}"
+        case SetFinalizer(present=True):
+            return "hold the document until its device is revoked (finalizer)"
+        case SetFinalizer():
+            return "let the document go (finalizer)"
+        case Discover(uid=uid):
+            return f"look for {uid} on the LAN"
+        case _:
+            return _describe_server(action)
+
+
+def _describe_server(action: Action) -> str:
+    match action:
+        case EnsureRuntime(members=members):
+            return f"start the server, with {_count(len(members), 'config member')} of this document"
+        case RestartRuntime(members=members):
+            return f"restart the server for {', '.join(members)}"
+        case StopRuntime():
+            return "stop the server; its data stays"
+        case TakeManagement(take_over=take_over):
+            return "take the server over from its present manager" if take_over else "become the server's manager"
+        case ReplaceClaims(policy="Open"):
+            return "let any device enrol"
+        case ReplaceClaims(uids=uids):
+            return f"let {_count(len(uids), 'documented UID')} enrol"
+        case ApplyConfig(shown=shown):
+            return "; ".join(f"set {name} = {value} ({_effect(name)})" for name, value in shown.items())
+        case _:
+            return type(action).__name__
+
+
+def _effect(member: str) -> str:
+    row = BY_MEMBER.get(member)
+    return "needs a restart" if row is not None and row.apply == "Restart" else "live"
+
+
+def totals(plans: list[Plan]) -> str:
+    """`Plan: 3 actions, 1 write, 0 wakes, 0 reboots.`"""
+    actions = [action for plan in plans for action in plan.actions]
+    told = [
+        _count(len(actions), "action"),
+        _count(sum(a.device_writes for a in actions), "device write"),
+        _count(sum(a.wakes for a in actions), "wake"),
+        _count(sum(a.reboots for a in actions), "reboot"),
+    ]
+    return f"Plan: {', '.join(told)}."

@@ -1,0 +1,1 @@
+"""Virtual cameras that speak the real wire protocol: the device side."""

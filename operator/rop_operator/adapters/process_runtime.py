@@ -1,0 +1,306 @@
+"""Core servers as processes of this machine. They outlive the agent, which finds them again by their identity."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rop_operator.adapters.process_table import ProcessId, find_process, terminate, wait_end
+from rop_operator.api.facts import Ref
+from rop_operator.ports import Endpoint, RuntimeState
+
+CONFIGURE_TIMEOUT = 120.0
+STOP_GRACE = 20.0
+BACKOFF_FIRST, BACKOFF_MOST = 1.0, 60.0
+STEADY = 30.0
+MAX_LOG = 32 * 1024 * 1024
+TAIL = 4096
+_SAFE = re.compile(r"[-._a-z0-9]{1,253}")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONUNBUFFERED")
+
+
+@dataclass
+class Entry:
+    """One server: what the record on disk says, and how its last starts went."""
+
+    folder: Path
+    record: dict[str, Any] = field(default_factory=dict)
+    process: ProcessId | None = None
+    child: subprocess.Popen[bytes] | None = None
+    failures: int = 0
+    started_at: float = float("-inf")
+    not_before: float = 0.0
+    message: str | None = None
+    watcher: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def record_path(self) -> Path:
+        """The record beside the server's data."""
+        return self.folder.with_name(self.folder.name + ".json")
+
+    @property
+    def log_path(self) -> Path:
+        """The server's output."""
+        return self.folder.with_name(self.folder.name + ".log")
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Its management interface."""
+        return Endpoint(f"unix://{self.folder / 'run' / 'manage.sock'}", "Management")
+
+    def load(self) -> None:
+        """Read the record, if there is one."""
+        with contextlib.suppress(OSError, ValueError):
+            self.record = json.loads(self.record_path.read_text("utf-8"))
+        known = self.record.get("process")
+        if isinstance(known, dict):
+            self.process = ProcessId(int(known["pid"]), int(known["started"]), str(known["boot"]))
+
+    def save(self, **members: Any) -> None:
+        """Change the record durably."""
+        self.record |= members
+        temporary = self.record_path.with_suffix(".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(self.record, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.record_path)
+
+
+class ProcessRuntime:
+    """`Runtime` below `root`: NAMESPACE/NAME is the data of a server, beside it its record and its log."""
+
+    def __init__(self, root: Path, command: Sequence[str]) -> None:
+        self._root = root
+        self._command = tuple(command)
+        self._entries: dict[Ref, Entry] = {}
+        self.changed: Callable[[Ref], None] = lambda ref: None
+        """Called when a server ended or may be started again."""
+
+    def folder(self, ref: Ref) -> Path:
+        """Data directory of a server. ValueError for names that are no file names."""
+        if not (_SAFE.fullmatch(ref.namespace) and _SAFE.fullmatch(ref.name)) or ref.name in (".", ".."):
+            raise ValueError(f"{ref} cannot be a directory name")
+        return self._root / ref.namespace / ref.name
+
+    def known(self) -> list[Ref]:
+        """Servers that have ever been started here."""
+        return [Ref("RopServer", p.parent.name, p.stem) for p in sorted(self._root.glob("*/*.json"))]
+
+    def _entry(self, ref: Ref) -> Entry:
+        if ref not in self._entries:
+            entry = Entry(self.folder(ref))
+            entry.load()
+            self._entries[ref] = entry
+        return self._entries[ref]
+
+    async def ensure(self, ref: Ref, members: Mapping[str, Any], environment: Mapping[str, str]) -> RuntimeState:
+        """See that it runs; a dead one is started again, less and less often."""
+        entry = self._entry(ref)
+        async with entry.lock:
+            if entry.process is not None and entry.process.alive():
+                self._watch(ref, entry)
+                return self._alive(entry)
+            if asyncio.get_running_loop().time() < entry.not_before:
+                return RuntimeState("Failed", entry.message, entry.endpoint)
+            return await self._start(ref, entry, members, environment)
+
+    def _alive(self, entry: Entry) -> RuntimeState:
+        _bound_log(entry.log_path)
+        up = (entry.folder / "run" / "manage.sock").exists()
+        return RuntimeState("Running" if up else "Starting", None, entry.endpoint)
+
+    async def _start(
+        self, ref: Ref, entry: Entry, members: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> RuntimeState:
+        entry.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        entry.process = find_process(("--data", str(entry.folder)))
+        if entry.process is not None:
+            self._remember(ref, entry, entry.process)
+            return RuntimeState("Starting", None, entry.endpoint)
+        if not entry.record.get("steady") and not self._adopted(entry):
+            entry.save(phase="Configuring")
+            failure = await self._configure(entry, members, environment)
+            if failure is not None:
+                return self._failed(ref, entry, failure)
+            entry.save(phase="Configured")
+        _bound_log(entry.log_path)
+        try:
+            entry.child = self._spawn(entry)
+        except OSError as error:
+            return self._failed(ref, entry, f"{self._command[0]}: {error.strerror}")
+        entry.started_at = asyncio.get_running_loop().time()
+        entry.process = ProcessId.of(entry.child.pid)
+        if entry.process is None:
+            return self._failed(ref, entry, self._last_words(entry))
+        self._remember(ref, entry, entry.process)
+        return RuntimeState("Starting", None, entry.endpoint)
+
+    def _remember(self, ref: Ref, entry: Entry, process: ProcessId) -> None:
+        entry.save(process={"pid": process.pid, "started": process.started, "boot": process.boot})
+        self._watch(ref, entry)
+
+    @staticmethod
+    def _adopted(entry: Entry) -> bool:
+        """A data directory that somebody put there before our first start is taken as it is."""
+        return "phase" not in entry.record and (entry.folder / "config.json").exists()
+
+    async def _configure(
+        self, entry: Entry, members: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> str | None:
+        """Prepare the data directory; None on success, else the reason. Secrets travel on standard input."""
+        command = (*self._command, "configure", "--data", str(entry.folder), "--patch", "-")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**_environment(), **environment},
+            )
+        except OSError as error:
+            return f"{self._command[0]}: {error.strerror}"
+        try:
+            said, _ = await asyncio.wait_for(
+                process.communicate(json.dumps(dict(members)).encode()), CONFIGURE_TIMEOUT
+            )
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return "rop-server configure did not end in time"
+        if process.returncode == 0:
+            return None
+        return f"rop-server configure ended with status {process.returncode}: {_last_line(said)}"
+
+    def _spawn(self, entry: Entry) -> subprocess.Popen[bytes]:
+        """A session of its own, so that neither the agent's end nor its terminal reaches the server."""
+        descriptor = os.open(entry.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            return subprocess.Popen(  # noqa: S603  (the command is the program's own option)
+                [*self._command, "--data", str(entry.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                start_new_session=True,
+                env=_environment(),
+                cwd="/",
+            )
+        finally:
+            os.close(descriptor)
+
+    def _watch(self, ref: Ref, entry: Entry) -> None:
+        if entry.watcher is None or entry.watcher.done():
+            entry.watcher = asyncio.create_task(self._watched(ref, entry), name=f"server {ref}")
+
+    async def _watched(self, ref: Ref, entry: Entry) -> None:
+        process = entry.process
+        descriptor = process.open() if process is not None else None
+        if descriptor is not None:
+            try:
+                await wait_end(descriptor)
+            finally:
+                os.close(descriptor)
+        if entry.process is process:
+            self._failed(ref, entry, self._last_words(entry))
+            self.changed(ref)
+
+    def _failed(self, ref: Ref, entry: Entry, message: str) -> RuntimeState:
+        loop = asyncio.get_running_loop()
+        self._note_steady(entry, loop.time())
+        steady = entry.process is not None and loop.time() - entry.started_at > STEADY
+        entry.failures = 1 if steady else entry.failures + 1
+        delay = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (entry.failures - 1))
+        entry.process = None
+        entry.message = message
+        entry.not_before = loop.time() + delay
+        loop.call_later(delay + 0.01, lambda: self.changed(ref))
+        return RuntimeState("Failed", message, entry.endpoint)
+
+    @staticmethod
+    def _note_steady(entry: Entry, now: float) -> None:
+        """A server that once ran for a while is no longer configured from outside: cameras may know it."""
+        lived = entry.process is not None and now - entry.started_at > STEADY
+        if lived and not entry.record.get("steady"):
+            entry.save(steady=True)
+
+    @staticmethod
+    def _last_words(entry: Entry) -> str:
+        status = entry.child.poll() if entry.child is not None else None
+        try:
+            with entry.log_path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+                last = _last_line(file.read())
+        except OSError:
+            last = ""
+        how = "the server ended" if status is None else f"the server ended with status {status}"
+        return f"{how}: {last}" if last else how
+
+    async def restart(self, ref: Ref) -> RuntimeState:
+        """Stop gracefully; the next `ensure` starts it at once."""
+        await self.stop(ref)
+        entry = self._entry(ref)
+        async with entry.lock:
+            return await self._start(ref, entry, {}, {})
+
+    async def stop(self, ref: Ref) -> None:
+        """Stop it; the data stays."""
+        entry = self._entry(ref)
+        async with entry.lock:
+            self._note_steady(entry, asyncio.get_running_loop().time())
+            process, entry.process = entry.process, None
+            if process is not None:
+                await terminate(process, STOP_GRACE)
+                entry.save(process=None)
+            if entry.child is not None:
+                entry.child.poll()
+            entry.failures, entry.not_before = 0, 0.0
+
+    async def stop_all(self) -> None:
+        """Stop every server that was ever started here."""
+        await asyncio.gather(*(self.stop(ref) for ref in self.known()))
+
+    async def close(self) -> None:
+        """Let go of the servers; they run on."""
+        watchers = [e.watcher for e in self._entries.values() if e.watcher is not None]
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+        for entry in self._entries.values():
+            if entry.child is not None and entry.child.poll() is None:
+                entry.child.returncode = 0  # it runs on without us: no warning about a child left behind
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def _last_line(said: bytes) -> str:
+    """The last line of an output for people; of a JSON log line its message."""
+    lines = [line for line in said.decode("utf-8", errors="replace").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    try:
+        document = json.loads(lines[-1])
+    except ValueError:
+        return lines[-1][:500]
+    if not isinstance(document, dict):
+        return lines[-1][:500]
+    said_by_it = [str(document[k]) for k in ("message", "error", "event", "action", "remedy") if document.get(k)]
+    return "; ".join(said_by_it)[:500] or lines[-1][:500]
+
+
+def _bound_log(path: Path) -> None:
+    """Keep the log and one predecessor below a size; the server writes on to the same file."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > MAX_LOG:
+            old = path.with_suffix(".log.1")
+            old.write_bytes(path.read_bytes())
+            old.chmod(0o600)
+            os.truncate(path, 0)

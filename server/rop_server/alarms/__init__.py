@@ -1,0 +1,1 @@
+"""Delivery of device alarms to the webhook."""

@@ -1,0 +1,144 @@
+"""The calls of the client API, one method each: path parameters, then body, then the device.
+
+Source: ROP v1.0 wire specification, client-api 2.1, 2.2, 2.4, 2.5, 2.6, 2.8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rop_data.config import Config
+from rop_server.client import validation
+from rop_server.client.errors import ClientError
+from rop_server.core.facade import DeviceLink, Devices, Request
+from rop_server.session import session_document
+from rop_wire import messages
+
+Call = Callable[[dict[str, str], bytes], Awaitable[bytes]]
+
+OK = b'{"message":"ok"}'
+
+
+def encode(document: Any) -> bytes:
+    """Compact JSON as UTF-8; what UTF-8 cannot express becomes `?`."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+class DeviceCalls:
+    """The endpoints that need the core."""
+
+    def __init__(
+        self,
+        devices: Devices,
+        config: Callable[[], Config],
+        ca_hash: Callable[[], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._devices = devices
+        self._config = config
+        self._ca_hash = ca_hash
+        self._clock = clock
+        self._listed: tuple[int, bytes] | None = None
+
+    def routes(self) -> dict[tuple[str, str], Call]:
+        """Method and path template of every call."""
+        device = "/v1.0/devices/{uid}"
+        return {
+            ("POST", "/v1.0/devices/initialization-session"): self.initialization_session,
+            ("GET", "/v1.0/devices"): self.list_devices,
+            ("GET", f"{device}/settings/general-config"): self.get_general,
+            ("PUT", f"{device}/settings/general-config"): self.put_general,
+            ("GET", f"{device}/settings/pir-config"): self.get_pir,
+            ("PUT", f"{device}/settings/pir-config"): self.put_pir,
+            ("GET", f"{device}/settings/alarm"): self.get_alarm,
+            ("PUT", f"{device}/settings/alarm"): self.put_alarm,
+            ("GET", f"{device}/states/battery"): self.get_battery,
+        }
+
+    async def initialization_session(self, _path: dict[str, str], body: bytes) -> bytes:
+        """A code for one UID, and where to go with it."""
+        uid = validation.uid(validation.json_object(body).get("uid"))
+        issued = self._devices.issue_code(uid)
+        return encode(session_document(issued, self._config(), self._ca_hash(), self._clock()))
+
+    async def list_devices(self, _path: dict[str, str], _body: bytes) -> bytes:
+        """The connected devices; the text is kept until the list changes."""
+        revision = self._devices.revision
+        if self._listed is None or self._listed[0] != revision:
+            items = [_listed(link) for link in self._devices.online()]
+            self._listed = (revision, encode({"totalRows": len(items), "items": items}))
+        return self._listed[1]
+
+    async def get_general(self, path: dict[str, str], _body: bytes) -> bytes:
+        """The device name."""
+        uid = validation.uid(path["uid"])
+        told = messages.GeneralConfig.decode(await self._ask(uid, messages.GeneralConfigGet()))
+        return encode({} if told.device_name is None else {"deviceName": told.device_name})
+
+    async def put_general(self, path: dict[str, str], body: bytes) -> bytes:
+        """Set the device name."""
+        uid = validation.uid(path["uid"])
+        name = validation.device_name(validation.json_object(body).get("deviceName"))
+        await self._devices.call(uid, messages.GeneralConfigSet(name))
+        return OK
+
+    async def get_pir(self, path: dict[str, str], _body: bytes) -> bytes:
+        """The PIR configuration."""
+        uid = validation.uid(path["uid"])
+        told = messages.PirConfig.decode(await self._ask(uid, messages.PirGet()))
+        return encode(
+            {
+                "sensitivity": told.sensitivity_percent,
+                "enabled": told.enabled,
+                "reduceMistakes": told.reduce_mistakes,
+            }
+        )
+
+    async def put_pir(self, path: dict[str, str], body: bytes) -> bytes:
+        """Set the whole PIR configuration."""
+        uid = validation.uid(path["uid"])
+        document = validation.json_object(body)
+        enabled = validation.boolean(document.get("enabled"), "enabled")
+        sensitivity = validation.uint(document.get("sensitivity"), "sensitivity", 0, 100)
+        reduce = validation.boolean(document.get("reduceMistakes"), "reduceMistakes")
+        await self._devices.call(uid, messages.PirSet(enabled, sensitivity, reduce))
+        return OK
+
+    async def get_alarm(self, path: dict[str, str], _body: bytes) -> bytes:
+        """Whether the device reports alarms."""
+        uid = validation.uid(path["uid"])
+        told = messages.AlarmSwitch.decode(await self._ask(uid, messages.AlarmSwitchGet()))
+        return encode({"enabled": told.enabled})
+
+    async def put_alarm(self, path: dict[str, str], body: bytes) -> bytes:
+        """Switch the alarm reports. The UID is not validated here: a malformed one is offline (client-api 2.6)."""
+        enabled = validation.boolean(validation.json_object(body).get("enabled"), "enabled")
+        await self._devices.call(path["uid"], messages.AlarmSwitchSet(enabled))
+        return OK
+
+    async def get_battery(self, path: dict[str, str], _body: bytes) -> bytes:
+        """The last battery report; no device contact."""
+        link = self._devices.link(validation.uid(path["uid"]))
+        if link is None:
+            raise ClientError("device_offline")
+        battery = link.battery
+        if battery is None or not link.keep_alive:
+            raise ClientError("cmd_not_support")
+        document: dict[str, Any] = {"percent": battery.percent}
+        if battery.charge is not None:
+            document["chargeStatus"] = battery.charge
+        return encode(document)
+
+    async def _ask(self, uid: str, request: Request) -> bytes:
+        """The answer of a `get` command, which must carry a document."""
+        payload = await self._devices.call(uid, request)
+        if not payload:
+            raise ClientError("cmd_exec_error", "empty answer")
+        return payload
+
+
+def _listed(link: DeviceLink) -> dict[str, str]:
+    told = {"family": link.family, "uid": link.uid, "model": link.model, "firmware": link.firmware}
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,134 @@
+"""Runs the application of 61009 with the connection rules of the client API.
+
+Source: ROP v1.0 wire specification, client-api 1: keep-alive 5 s, and a connection without activity for 60 s is
+dropped without a response, also in the middle of a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import cast
+
+from aiohttp import web
+
+KEEP_ALIVE_S = 5.0
+IDLE_S = 60.0
+# Bounds the memory of a connection flood; the documented clients hold a handful each.
+MAX_CONNECTIONS = 4096
+
+
+class WatchedConnection(asyncio.Protocol):
+    """Passes everything on to the HTTP protocol and remembers when bytes last moved."""
+
+    __slots__ = ("_gone", "_inner", "active_at", "transport", "unsent")
+
+    def __init__(self, inner: asyncio.Protocol | None, gone: Callable[[WatchedConnection], None]) -> None:
+        # None: one connection too many, closed as soon as it is made.
+        self._inner = inner
+        self._gone = gone
+        self.active_at = time.monotonic()
+        self.unsent = 0
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self.transport = cast(asyncio.Transport, transport)
+        if self._inner is None:
+            self.transport.abort()
+        else:
+            self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request."""
+        self.active_at = time.monotonic()
+        if self._inner is not None:
+            self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """The client sends no more."""
+        return None if self._inner is None else self._inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection ended."""
+        self._gone(self)
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.active_at = time.monotonic()
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def expired(self, now: float) -> bool:
+        """True when nothing moved for the idle limit, in either direction."""
+        assert self.transport is not None
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self.unsent:
+            self.unsent = unsent
+            self.active_at = now
+        return now - self.active_at >= IDLE_S
+
+
+class ClientListener:
+    """The listening socket of 61009."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handler_cancellation=True, handle_signals=False
+        )
+        self._connections: set[WatchedConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError when the port cannot be had."""
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, host, port, backlog=1024)
+        self._ticker = loop.call_later(1.0, self._tick)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        assert self._server is not None
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._connections)
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Stop accepting, let running calls end within `grace` seconds, close."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._server is not None:
+            self._server.close()
+        if self._runner.server is not None:
+            self._runner.server.pre_shutdown()
+            await self._runner.server.shutdown(grace)
+        await self._runner.cleanup()
+
+    def _connection(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        full = len(self._connections) >= MAX_CONNECTIONS
+        watched = WatchedConnection(None if full else self._runner.server(), self._connections.discard)
+        self._connections.add(watched)
+        return watched
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for connection in list(self._connections):
+            transport = connection.transport
+            if transport is not None and connection.expired(now):
+                transport.abort()
+        self._ticker = asyncio.get_running_loop().call_later(1.0, self._tick)

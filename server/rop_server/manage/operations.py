@@ -1,0 +1,177 @@
+"""The table of operations of `/manage/v1`: routes, scopes and the OpenAPI document come from it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rop_server.manage.schemas import of, ref
+
+PREFIX = "/manage/v1"
+UID = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}
+WHOLE = {"type": "integer", "minimum": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation. `scope` None: no token needed. `replies` maps status to (text, schema); 200 has no entry when
+    it is not JSON. `fenced` operations take `fence` and the manager's header and are refused to anyone else.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    scope: str | None
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    reply: Mapping[str, Any] | None = None
+    replies: Mapping[int, str] = field(default_factory=dict)
+    fenced: bool = False
+    content: str = "application/json"
+
+
+UNKNOWN = {404: "`device_unknown`: no fact about this UID is known."}
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("GET", "/health", "health", "The process answers.", None, reply=of(status={"type": "string"})),
+    Operation(
+        "GET",
+        "/ready",
+        "ready",
+        "Whether every port listens.",
+        None,
+        reply=ref("Readiness"),
+        replies={503: "A port does not listen (same document)."},
+    ),
+    Operation("GET", "/identity", "identity", "Who this server is.", "Observe", reply=ref("Identity")),
+    Operation("GET", "/devices", "list_devices", "Every device ever seen.", "Observe", reply=ref("DeviceList")),
+    Operation(
+        "GET", "/devices/{uid}", "get_device", "One device.", "Observe", reply=ref("Device"), replies=UNKNOWN
+    ),
+    Operation(
+        "GET",
+        "/events",
+        "events",
+        "Changes from number `since` on, in order. Waits up to `wait` seconds for the first. "
+        "`reset`: that position is not known (any more), list again.",
+        "Observe",
+        query={
+            "since": WHOLE,
+            "epoch": {"type": "string"},
+            "wait": {"type": "integer", "minimum": 0, "maximum": 60},
+        },
+        reply=ref("Events"),
+    ),
+    Operation(
+        "POST",
+        "/devices/{uid}/settings",
+        "device_settings",
+        "Write and read settings of a device in one go, with one wake at most.",
+        "Control",
+        query={"wake": {"type": "string", "enum": ["never", "allow"]}},
+        body=ref("SettingsRequest"),
+        reply=ref("SettingsAnswer"),
+        replies={404: "`device_offline`.", 409: "`device_asleep`: it sleeps and `wake` is `never`."},
+        fenced=True,
+    ),
+    Operation(
+        "POST",
+        "/devices/{uid}/initialization-session",
+        "open_session",
+        "A fresh short-term code and what a camera is handed with it.",
+        "Control",
+        reply=ref("Session"),
+        replies={403: "`auth_failed`: the UID is denied or not claimed."},
+        fenced=True,
+    ),
+    Operation(
+        "PUT",
+        "/devices/{uid}/access",
+        "set_access",
+        "Allow or deny a device. A denial is on disk and its connections are cut when this answers.",
+        "Control",
+        body=of(access={"type": "string", "enum": ["Allowed", "Denied"]}),
+        reply=ref("Device"),
+        fenced=True,
+    ),
+    Operation(
+        "GET", "/claims", "get_claims", "Enrolment policy and claimed UIDs.", "Observe", reply=ref("Claims")
+    ),
+    Operation(
+        "PUT",
+        "/claims",
+        "replace_claims",
+        "Replace the policy and every claim.",
+        "Control",
+        body=ref("Claims"),
+        reply=ref("Claims"),
+        fenced=True,
+    ),
+    Operation("PUT", "/claims/{uid}", "claim", "Claim one UID.", "Control", reply=ref("Claims"), fenced=True),
+    Operation(
+        "DELETE",
+        "/claims/{uid}",
+        "release",
+        "End the claim of one UID.",
+        "Control",
+        reply=ref("Claims"),
+        fenced=True,
+    ),
+    Operation("GET", "/manager", "get_manager", "Who manages this server.", "Observe", reply=ref("Manager")),
+    Operation(
+        "PUT",
+        "/manager",
+        "take_management",
+        "Become the manager, with a new and higher fence.",
+        "Control",
+        body=of("id", id={"type": "string", "minLength": 1, "maxLength": 200}, takeOver={"type": "boolean"}),
+        reply=ref("Manager"),
+        replies={409: "`managed_elsewhere`: another manager is recorded and `takeOver` is not true."},
+    ),
+    Operation(
+        "GET", "/config", "get_config", "The configuration, without secrets.", "Observe", reply=ref("Config")
+    ),
+    Operation(
+        "PUT",
+        "/config",
+        "put_config",
+        "Write members over the file's current content; null removes one.",
+        "Admin",
+        body=of(members={"type": "object", "additionalProperties": True}),
+        reply=ref("Applied"),
+        replies={422: "`invalid_config` with field and rule; nothing is changed."},
+        fenced=True,
+    ),
+    Operation(
+        "POST",
+        "/config/compare",
+        "compare_config",
+        "Whether members have these values, secrets included. Null asks for the default.",
+        "Control",
+        body={"type": "object", "additionalProperties": True},
+        reply={"type": "object", "additionalProperties": {"type": "boolean"}},
+    ),
+    Operation(
+        "POST",
+        "/config/reload",
+        "reload_config",
+        "Take the hand-edited file as it is.",
+        "Admin",
+        reply=ref("Applied"),
+        replies={422: "`invalid_config` with field and rule; nothing is changed."},
+        fenced=True,
+    ),
+    Operation("GET", "/metrics", "metrics", "Metrics for Prometheus.", "Observe", content="text/plain"),
+    Operation(
+        "GET",
+        "/openapi.json",
+        "openapi",
+        "This document.",
+        None,
+        reply={"type": "object", "additionalProperties": True},
+    ),
+)
+
+__all__ = ["OPERATIONS", "PREFIX", "Operation"]

@@ -1,0 +1,119 @@
+"""JSON schemas of the documents of the management interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+MAYBE: Schema = {"type": ["string", "null"]}
+TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
+NUMBER: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
+ANY: Schema = {}
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def array(items: Schema) -> Schema:
+    """A list."""
+    return {"type": "array", "items": items}
+
+
+def of(*required: str, **members: Schema) -> Schema:
+    """An object; every member is required unless some are named."""
+    return {"type": "object", "properties": members, "required": list(required) or list(members)}
+
+
+def mapping(values: Schema) -> Schema:
+    """An object with free names."""
+    return {"type": "object", "additionalProperties": values}
+
+
+def maybe(schema: Schema) -> Schema:
+    """The value or null."""
+    return {"oneOf": [schema, {"type": "null"}]}
+
+
+SCHEMAS: dict[str, Schema] = {
+    "Error": of(error=of("symbol", "message", symbol=TEXT, message=TEXT, field=TEXT, rule=TEXT)),
+    "Readiness": of(ready=FLAG, ports=mapping(FLAG)),
+    "Identity": of(
+        instanceID=TEXT,
+        host=TEXT,
+        version=TEXT,
+        rootSHA256=TEXT,
+        caHash=TEXT,
+        adopted=FLAG,
+        ports=mapping(NUMBER),
+        serverCertificate=of(notAfter=TIME, serial=TEXT),
+        manager=of(id=MAYBE, fence=NUMBER),
+        configFileChanged=FLAG,
+        pendingRestart=array(TEXT),
+        features=array(TEXT),
+    ),
+    "Device": of(
+        uid=TEXT,
+        state={"type": "string", "enum": ["Online", "Asleep", "Offline", "NeverSeen"]},
+        family=MAYBE,
+        model=MAYBE,
+        firmware=MAYBE,
+        hardware=MAYBE,
+        address=MAYBE,
+        firstSeen=TIME,
+        lastSeen=TIME,
+        since=TIME,
+        battery=maybe(of(percent=NUMBER, charge=MAYBE, at=TIME)),
+        certificate=maybe(
+            of(serial=TEXT, notAfter=TIME, issuer=MAYBE, issuedAt=TIME, by=MAYBE, address=MAYBE),
+        ),
+        pinnedRoot=maybe(of(sha256=TEXT, assumed=FLAG)),
+        registeredAt=TIME,
+        access={"type": "string", "enum": ["Allowed", "Denied"]},
+        claimed=FLAG,
+        wakes=NUMBER,
+        lastWake=TIME,
+        settings=mapping(of(value=ANY, at=TIME, how={"type": "string", "enum": ["Read", "Written"]})),
+    ),
+    "DeviceList": of(epoch=TEXT, next=NUMBER, items=array(ref("Device"))),
+    "Event": of(seq=NUMBER, type=TEXT, uid=MAYBE, at=TIME, data=mapping(ANY)),
+    "Events": of(epoch=TEXT, next=NUMBER, reset=FLAG, items=array(ref("Event"))),
+    "SettingsRequest": {
+        "type": "object",
+        "properties": {
+            "write": {
+                "type": "object",
+                "properties": {
+                    "displayName": TEXT,
+                    "pir.enabled": FLAG,
+                    "pir.sensitivity": {"type": "integer", "minimum": 0, "maximum": 100},
+                    "pir.reduceMistakes": FLAG,
+                    "alarm.enabled": FLAG,
+                },
+                "additionalProperties": False,
+            },
+            "read": array(TEXT),
+        },
+        "additionalProperties": False,
+    },
+    "SettingsAnswer": of(woke=FLAG, written=array(TEXT), values=mapping(ANY), errors=mapping(TEXT)),
+    "Session": of(
+        uid=TEXT,
+        caHash=TEXT,
+        code=TEXT,
+        host=TEXT,
+        getCAPort=NUMBER,
+        getCertPort=NUMBER,
+        registerPort=NUMBER,
+        time=NUMBER,
+        expiresAt=TIME,
+    ),
+    "Claims": of(policy={"type": "string", "enum": ["Documented", "Open"]}, uids=array(TEXT)),
+    "Manager": of(id=MAYBE, fence=NUMBER),
+    "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
+    "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),
+}

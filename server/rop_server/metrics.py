@@ -1,0 +1,104 @@
+"""Metrics of the server in a registry of its own. Labels are bounded; a UID is never one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from rop_server.core.facade import Devices
+from rop_server.state.book import FactsBook
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STATES = ("Online", "Asleep", "Offline", "NeverSeen")
+_COUNTERS = {
+    "connected": ("rop_device_handshakes", "Device handshakes", ("transport",)),
+    "disconnected": ("rop_device_disconnects", "Device connections that ended", ("transport",)),
+    "woken": ("rop_device_wakes", "Wake-ups sent to battery devices", ()),
+    "alarm": ("rop_device_alarms", "Alarms raised by devices", ()),
+    "certificate": ("rop_device_certificates", "Device certificates issued", ("by",)),
+    "code": ("rop_codes", "Short-term codes by what happened to them", ("what",)),
+    "refused": ("rop_device_refusals", "Devices refused", ("port", "reason")),
+}
+
+
+class AlarmCounts(Protocol):
+    """What metrics need of the alarm sender."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Alarms by outcome."""
+        ...
+
+    @property
+    def queued(self) -> int:
+        """Alarms that wait."""
+        ...
+
+
+class Metrics:
+    """Renders the metrics page. Everything is read when asked for; nothing is counted twice."""
+
+    def __init__(
+        self,
+        devices: Devices,
+        book: FactsBook,
+        alarms: AlarmCounts | None = None,
+        certificate_ends: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._devices = devices
+        self._book = book
+        self._alarms = alarms
+        self._certificate_ends = certificate_ends
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.registry.register(self)
+
+    def page(self) -> bytes:
+        """The text of the metrics page."""
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The collector protocol of prometheus_client."""
+        yield from self._gauges()
+        for name, (metric, text, labels) in _COUNTERS.items():
+            family = CounterMetricFamily(metric, text, labels=labels)
+            for key, count in self._book.counts.items():
+                if key[0] == name:
+                    family.add_metric(key[1:], count)
+            yield family
+        if self._alarms is not None:
+            sent = CounterMetricFamily(
+                "rop_alarm_deliveries", "Alarms by outcome at the webhook", labels=["outcome"]
+            )
+            for outcome in ("sent", "refused", "retried", "dropped"):
+                sent.add_metric([outcome], self._alarms.counts.get(outcome, 0))
+            yield sent
+            yield GaugeMetricFamily(
+                "rop_alarms_queued", "Alarms that wait for the webhook", value=self._alarms.queued
+            )
+
+    def _gauges(self) -> Iterator[Metric]:
+        states = self._book.states()
+        family = GaugeMetricFamily("rop_devices", "Devices of the book by state", labels=["state"])
+        for state in STATES:
+            family.add_metric([state], states.get(state, 0))
+        yield family
+        yield GaugeMetricFamily(
+            "rop_devices_connected", "Devices connected now", value=len(self._devices.online())
+        )
+        yield GaugeMetricFamily("rop_event_sequence", "Number of the next event", value=self._book.journal.next)
+        ends = self._certificate_ends()
+        if ends is not None:
+            yield GaugeMetricFamily(
+                "rop_server_certificate_not_after_seconds",
+                "End of the server certificate, epoch seconds",
+                value=ends,
+            )
+
+    def describe(self) -> list[Metric]:
+        """Nothing is collected at registration."""
+        return []

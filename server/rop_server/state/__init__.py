@@ -1,0 +1,1 @@
+"""What the server remembers: devices ever seen, claims, denials, certificates issued, tokens, events."""

@@ -154,7 +154,7 @@ def _still_good(certs: CertDir, authority: Authority, now: datetime, renew: time
         fits = key_matches(chain, key)
     except (OSError, PkiError):
         return False
-    ours = facts.subject_cn == host and facts.issuer_key_id == authority.issuer_key_id
+    ours = facts.subject_cn == host[:64] and facts.issuer_key_id == authority.issuer_key_id
     return fits and ours and facts.not_before <= now < facts.not_after - renew
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -81,8 +82,10 @@ def create_root(now: datetime) -> tuple[bytes, bytes]:
 
 
 def create_intermediate(root_key_pem: bytes, root_pem: bytes, host: str, now: datetime) -> tuple[bytes, bytes]:
-    """A new L2 CA under the root: (key PEM, certificate PEM)."""
+    """A new L2 CA under the root: (key PEM, certificate PEM). PkiError when the root's key is another's."""
     root, root_key = load_certificate(root_pem), load_key(root_key_pem)
+    if root.public_key() != root_key.public_key():
+        raise PkiError("the key of the root CA does not belong to its certificate")
     key = ec.generate_private_key(ec.SECP384R1())
     start = now.replace(microsecond=0)
     made = _sign(
@@ -104,10 +107,18 @@ def _subject_key_id(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
         return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
 
 
+def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 class Authority:
     """Signs server and device certificates with the L2 CA. The root's key is not needed for that.
 
-    Raises PkiError when the L2 CA's key does not belong to its certificate.
+    Raises PkiError when the L2 CA's key does not belong to its certificate, or the root did not sign the L2 CA.
     """
 
     def __init__(self, root_pem: bytes, intermediate_pem: bytes, intermediate_key_pem: bytes, host: str) -> None:
@@ -118,6 +129,8 @@ class Authority:
         self._key = load_key(intermediate_key_pem)
         if self._issuer.public_key() != self._key.public_key():
             raise PkiError("the key of the L2 CA does not belong to its certificate")
+        if not _signed_by(self._issuer, load_certificate(root_pem)):
+            raise PkiError("the root CA did not sign this L2 CA")
         self._key_id = _subject_key_id(self._issuer)
         self._intermediate_tail = b"\n" + intermediate_pem.strip(b"\n") + b"\n"
 

@@ -10,6 +10,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 _DOMAIN_VALIDATED = ObjectIdentifier("2.23.140.1.2.1")
 _LOCAL_POLICY = ObjectIdentifier("1.3.6.1.4.1.44947.1.2.3.4.5.6.7.8")
+COMMON_NAME_LIMIT = 64
 Extension = tuple[x509.ExtensionType, bool]
 
 
@@ -30,9 +31,8 @@ def ca_name(common_name: str) -> x509.Name:
 
 
 def leaf_name(common_name: str) -> x509.Name:
-    """Subject of a server or device: a common name of any length the field allows (64) or longer hosts."""
-    attribute = x509.NameAttribute(NameOID.COMMON_NAME, common_name, _validate=len(common_name) <= 64)
-    return x509.Name([attribute])
+    """Subject of a server or device. X.520 allows 64 characters; a longer host is whole in the SAN."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:COMMON_NAME_LIMIT])])
 
 
 def _usage(**bits: bool) -> x509.KeyUsage:

@@ -44,6 +44,8 @@ class Camera:
         self._changed = asyncio.Event()
         self._setting_up = asyncio.Lock()
         self._must_register = False
+        self._interval = 20.0
+        self._awake_now = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- set-up ---------------------------------------------------------------------------------
@@ -172,10 +174,14 @@ class Camera:
         """Heartbeats until the connection ends. The interval of 61003 comes with the handshake's answer."""
         assert link.ended is not None
         while not link.lost:
-            pause = seconds or getattr(self, "_interval", 20.0)
+            pause = (seconds or self._interval) if link.ready else CONNECT_SECONDS
             done, _ = await asyncio.wait([link.ended], timeout=pause)
-            if not done and link.ready:
+            if done:
+                return
+            if link.ready:
                 link.ask(Command.HEARTBEAT, payload())
+            else:
+                link.close()
 
     def _judge(self, link: Link) -> None:
         """What the end of a connection says."""
@@ -192,6 +198,7 @@ class Camera:
             self.log("asleep" if asleep else "offline")
         if link is self.signaling:
             self.signaling = None
+            self._awake_now.clear()
         if link is self.keep_alive:
             self.keep_alive = None
 
@@ -224,6 +231,7 @@ class Camera:
             self.log("online", transport="KeepAlive")
             link.ask(Command.HEARTBEAT, self.device.heartbeat())
         else:
+            self._awake_now.set()
             self.log("online", transport="Signaling")
             link.ask(Command.NETWORK_REPORT, messages.NetworkReport(self.traits.network).encode())
 
@@ -249,9 +257,8 @@ class Camera:
             return False
         if self.signaling is None and self.traits.battery:
             self._wake()
-            async with asyncio.timeout(CONNECT_SECONDS):
-                while self.signaling is None or not self.signaling.ready:
-                    await asyncio.sleep(0.02)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._awake_now.wait(), CONNECT_SECONDS)
         if self.signaling is None or not self.signaling.ready:
             return False
         event = messages.AlarmEvent("0", "MD", ai_type)

@@ -43,7 +43,7 @@ class Identity:
 
 
 class IdentityStore:
-    """The identity in a folder. `identity.json` is the truth; the PEM files beside it are for TLS and for people."""
+    """The identity in a folder. `identity.json` is the truth; the PEM files beside it are for TLS."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,0 +1,172 @@
+"""The command line of virtual cameras."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from rop_sim import control, files
+from rop_sim.camera import Camera
+from rop_sim.device import Traits
+from rop_sim.fleet import Fleet, uids
+from rop_sim.setup import Discovery, discovery_socket, serve_setup
+from rop_wire.auth import valid_uid
+from rop_wire.lan import DISCOVERY_PORT, DiscoveryReply
+
+EXIT_VIOLATION = 3
+EXIT_PORT = 75
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Virtual cameras that speak the real wire protocol.
+
+    \b
+    Example:  ropsim camera --state /tmp/cam --uid 95270001ABCDEFGH
+    Exit codes: 0 stopped, 1 failed, 2 usage, 3 the server broke the protocol (--strict), 75 address in use.
+    """
+
+
+def _uid(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not valid_uid(value):
+        raise click.BadParameter("a UID has 16 characters A-Z and 0-9")
+    return value
+
+
+@main.command()
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder it lives in."
+)
+@click.option("--uid", callback=_uid, required=True, help="16 characters A-Z, 0-9.")
+@click.option("--model", default="ROP Virtual", show_default=True)
+@click.option("--name", default=None, help="Device name before anybody sets one.")
+@click.option("--battery", is_flag=True, help="Sleeps; holds only the keep-alive connection.")
+@click.option("--ptz", is_flag=True, help="Pans, tilts, zooms.")
+@click.option("--h265", is_flag=True, help="H.265 instead of H.264.")
+@click.option("--setup-address", default="127.0.0.1", show_default=True)
+@click.option("--setup-port", type=click.IntRange(0, 65535), default=0, help="0: any free port.")
+@click.option("--discovery-address", default="", help="Broadcast address of the network; empty: all.")
+@click.option("--discovery-port", type=click.IntRange(1, 65535), default=DISCOVERY_PORT, show_default=True)
+@click.option("--no-discovery", is_flag=True)
+@click.option("--reconnect-min", type=float, default=1.0, show_default=True, help="First pause in seconds.")
+@click.option("--strict", is_flag=True, help="Stop with 3 when the server breaks the protocol.")
+def camera(state: Path, uid: str, strict: bool, **options: Any) -> None:
+    """Run one camera until stopped.
+
+    \b
+    Example:  ropsim camera --state /tmp/cam --uid 95270001ABCDEFGH --battery
+    """
+    traits = Traits(uid, options["model"], options["battery"], options["ptz"], options["h265"])
+    sys.exit(uvloop.run(_camera(state, traits, options, strict)))
+
+
+async def _camera(state: Path, traits: Traits, options: dict[str, Any], strict: bool) -> int:
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (state / "ready.json").unlink(missing_ok=True)
+    one = Camera(state, traits, options["reconnect_min"], options["name"])
+    loop = asyncio.get_running_loop()
+    try:
+        runner, port = await serve_setup(one, options["setup_address"], options["setup_port"])
+        if not options["no_discovery"]:
+            sock = discovery_socket(options["discovery_address"], options["discovery_port"])
+            reply = DiscoveryReply(traits.uid, options["setup_address"], port)
+            await loop.create_datagram_endpoint(lambda: Discovery(lambda: reply), sock=sock)
+    except OSError as failure:
+        click.echo(f"cannot listen: {failure}", err=True)
+        return EXIT_PORT
+    server = await control.serve(one, state / "control.sock")
+    life = asyncio.ensure_future(one.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, life.cancel)
+    setup = {"address": options["setup_address"], "port": port}
+    files.write_json(state / "ready.json", {"uid": traits.uid, "setup": setup, "pid": os.getpid()})
+    try:
+        await life
+    except asyncio.CancelledError:
+        pass
+    finally:
+        server.close()
+        await runner.cleanup()
+        (state / "ready.json").unlink(missing_ok=True)
+    return EXIT_VIOLATION if strict and one.violations else 0
+
+
+def _request(command: str, value: str | None) -> dict[str, Any]:
+    switch = {"on": True, "off": False}
+    match command, value:
+        case (("status" | "disconnect" | "reset"), None):
+            return {"do": command}
+        case "alarm", _:
+            return {"do": "alarm", "type": value or "people"}
+        case "set-name", str(name):
+            return {"do": "set-name", "name": name}
+        case "set-alarm", ("on" | "off") as word:
+            return {"do": "set-alarm", "enabled": switch[word]}
+        case "set-pir", str(text):
+            return {"do": "set-pir", "pir": json.loads(text)}
+        case "set-battery", str(percent):
+            return {"do": "set-battery", "percent": int(percent)}
+    raise click.UsageError(f"{command} does not take {value!r}; see --help")
+
+
+@main.command()
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the camera."
+)
+@click.argument("command")
+@click.argument("value", required=False)
+def ctl(state: Path, command: str, value: str | None) -> None:
+    """Do something at a running camera, as if by its own buttons.
+
+    \b
+    COMMAND: status, alarm [TYPE], set-name NAME, set-alarm on|off, set-pir JSON, set-battery PERCENT,
+             disconnect, reset
+    Example:  ropsim ctl --state /tmp/cam set-name Garden
+    """
+    try:
+        answer = control.call(state / "control.sock", _request(command, value))
+    except (control.ControlError, ValueError) as failure:
+        raise click.ClickException(str(failure)) from None
+    click.echo(json.dumps(answer))
+
+
+@main.command()
+@click.option("--devices", type=click.IntRange(1, 100_000), required=True)
+@click.option("--url", required=True, help="Client API of the server, http://HOST:61009.")
+@click.option("--battery", is_flag=True, help="Keep-alive connections instead of signaling.")
+@click.option("--prefix", default="FLEET", show_default=True, help="First characters of the UIDs.")
+@click.option("--seconds", type=float, default=0.0, help="Stay connected for so long; 0: until stopped.")
+def fleet(devices: int, url: str, battery: bool, prefix: str, seconds: float) -> None:
+    """Enrol and connect many cameras from one process; the last line of the output is JSON.
+
+    \b
+    Example:  ropsim fleet --devices 1000 --url http://127.0.0.1:61009 --seconds 60
+    """
+    if len(prefix) > 10 or not valid_uid(prefix.ljust(16, "0")):
+        raise click.BadParameter("at most 10 characters A-Z and 0-9", param_hint="--prefix")
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_fleet(Fleet(url.rstrip("/"), battery), list(uids(prefix, devices)), seconds))
+
+
+async def _fleet(cameras: Fleet, names: list[str], seconds: float) -> None:
+    def report(count: int) -> None:
+        if count % 100 == 0 or count == len(names):
+            click.echo(f"enrolled {count} of {len(names)}", err=True)
+
+    await cameras.enrol(names, report)
+    await cameras.connect()
+    click.echo(cameras.summary())
+    await cameras.live(seconds or float("inf"))
+    cameras.close()
+    click.echo(cameras.summary())
+
+
+if __name__ == "__main__":
+    main()

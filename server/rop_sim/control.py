@@ -1,0 +1,77 @@
+"""The local control socket of a camera: one JSON request per line, one JSON answer per line."""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from rop_sim.camera import Camera
+
+MAX_LINE = 65536
+
+
+class ControlError(Exception):
+    """A request that cannot be done; the message says why."""
+
+
+async def perform(camera: Camera, request: dict[str, Any]) -> dict[str, Any]:
+    """Do one request. Raises ControlError."""
+    match request:
+        case {"do": "status"}:
+            return camera.status()
+        case {"do": "alarm", "type": str(kind)}:
+            if not await camera.raise_alarm(kind):
+                raise ControlError("not reported: the alarm switch is off or the camera is offline")
+        case {"do": "set-name", "name": str(name)}:
+            camera.change(deviceName=name)
+        case {"do": "set-alarm", "enabled": bool(enabled)}:
+            camera.change(alarm=enabled)
+        case {"do": "set-pir", "pir": dict(pir)} if set(pir) <= {"enabled", "sensitivity", "reduceMistakes"}:
+            camera.change(pir=pir)
+        case {"do": "set-battery", "percent": int(percent)}:
+            camera.change(battery=percent)
+        case {"do": "disconnect"}:
+            camera.disconnect()
+        case {"do": "reset"}:
+            camera.reset()
+        case _:
+            raise ControlError("unknown request")
+    return {"ok": True}
+
+
+async def serve(camera: Camera, path: Path) -> asyncio.Server:
+    """Listen on the socket."""
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                try:
+                    answer = await perform(camera, json.loads(line))
+                except (ControlError, ValueError) as failure:
+                    answer = {"error": str(failure)}
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        except (OSError, ValueError):
+            return
+        finally:
+            writer.close()
+
+    path.unlink(missing_ok=True)
+    return await asyncio.start_unix_server(client, path, limit=MAX_LINE)
+
+
+def call(path: Path, request: dict[str, Any], seconds: float = 30.0) -> dict[str, Any]:
+    """Ask a running camera. Raises ControlError, also when none runs there."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(seconds)
+        try:
+            sock.connect(str(path))
+        except OSError as failure:
+            raise ControlError(f"no camera runs in {path.parent} ({failure.strerror})") from None
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        with sock.makefile("rb") as answers:
+            answer: dict[str, Any] = json.loads(answers.readline() or b'{"error": "no answer"}')
+    if "error" in answer:
+        raise ControlError(str(answer["error"]))
+    return answer

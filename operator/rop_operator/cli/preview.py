@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import click
 
 from rop_operator.api.facts import Document, Ref
-from rop_operator.api.parse import without_nulls
+from rop_operator.api.parse import problems_of, without_nulls
 from rop_operator.api.registry import kind_of
 from rop_operator.cli.backend import Object, ref_of
 from rop_operator.cli.show import print_data, safe
-from rop_operator.documents import Fleet, Parsed
-from rop_operator.domain.describe import describe
+from rop_operator.documents import Fleet, Parsed, RawDocument
+from rop_operator.domain.describe import describe, totals
 from rop_operator.domain.plan import Plan
-from rop_operator.domain.preview import plan_for
+from rop_operator.domain.preview import change_of, plan_for, transition_errors
+from rop_operator.errors import DocumentsRefused
 
 
 def document_of(item: Object) -> Document:
@@ -37,37 +39,25 @@ def document_of(item: Object) -> Document:
     )
 
 
-def change_of(parsed: Parsed, stored: Document | None) -> str:
-    """What applying a document would do: `created`, `configured`, `unchanged`; spelt-out defaults are no change."""
-    if stored is None:
-        return "created"
-    kind = kind_of(parsed.ref.kind)
+def written(item: Object) -> Parsed:
+    """A stored object as if it were applied once more."""
+    document = document_of(item)
+    kind = kind_of(document.ref.kind)
     assert kind is not None
-    same = kind.model.model_validate(without_nulls(parsed.spec)) == kind.model.model_validate(
-        without_nulls(stored.spec)
-    )
-    for written, kept in ((parsed.labels, stored.labels), (parsed.annotations, stored.annotations)):
-        same = same and all(kept.get(key) == value for key, value in written.items())
-    return "unchanged" if same else "configured"
+    raw = RawDocument("stored", 1, 1, item)
+    return Parsed(document.ref, kind, document.spec, document.labels, document.annotations, raw)
 
 
-def wanted_document(parsed: Parsed, stored: Document | None, now: datetime) -> Document:
-    """The document as it would be stored."""
-    if stored is None:
-        return Document(parsed.ref, "", 1, parsed.spec, {}, parsed.annotations, parsed.labels, created=now)
-    changed = change_of(parsed, stored) == "configured"
-    return Document(
-        ref=stored.ref,
-        uid=stored.uid,
-        generation=stored.generation + changed,
-        spec=parsed.spec,
-        status=stored.status,
-        annotations={**stored.annotations, **parsed.annotations},
-        labels={**stored.labels, **parsed.labels},
-        finalizers=stored.finalizers,
-        created=stored.created,
-        deleting=stored.deleting,
-    )
+def without_defaults(stored: Document, parsed: Parsed | None) -> Document:
+    """The stored document; with the spec as it is written now when the two mean the same.
+
+    An API server spells defaults out, which is no change.
+    """
+    if parsed is None or problems_of(parsed.kind, stored.spec):
+        return stored
+    model = parsed.kind.model
+    same = model.model_validate(without_nulls(parsed.spec)) == model.model_validate(without_nulls(stored.spec))
+    return replace(stored, spec=parsed.spec) if same else stored
 
 
 def plan_json(ref: Ref, change: str, plan: Plan) -> dict[str, Any]:
@@ -88,27 +78,34 @@ def plan_json(ref: Ref, change: str, plan: Plan) -> dict[str, Any]:
     return {"ref": str(ref), "document": change, "actions": actions, "findings": findings}
 
 
-def print_plans(fleet: Fleet, current: Sequence[Object], output: str, now: datetime) -> bool:
-    """Print what would happen; True when anything would."""
-    stored = {document.ref: document for document in map(document_of, current)}
-    wanted = [wanted_document(parsed, stored.get(parsed.ref), now) for parsed in fleet.documents]
-    changes = {parsed.ref: change_of(parsed, stored.get(parsed.ref)) for parsed in fleet.documents}
+def print_plans(fleet: Fleet | None, current: Sequence[Object], output: str, now: datetime) -> bool:
+    """Print what applying `fleet` would do (None: what is still to be done); True when anything would change.
+
+    DocumentsRefused when a document would be refused because of what is stored.
+    """
+    new = fleet.documents if fleet is not None else tuple(written(item) for item in current)
+    by_ref = {parsed.ref: parsed for parsed in new}
+    stored = [without_defaults(document, by_ref.get(document.ref)) for document in map(document_of, current)]
+    errors = transition_errors(new, stored)
+    if errors:
+        raise DocumentsRefused(errors)
+    before = {document.ref: document for document in stored}
+    plans = plan_for(new, stored, now)
     rows = [
-        plan_json(ref, changes.get(ref, "unchanged"), plan)
-        for ref, plan in plan_for(wanted, list(stored.values()), now)
-        if not fleet.documents or ref in changes or plan.actions
+        plan_json(ref, change_of(by_ref[ref], before.get(ref)) if ref in by_ref else "unchanged", plan)
+        for ref, plan in plans
     ]
-    totals = {
-        cost: sum(a[cost] for row in rows for a in row["actions"]) for cost in ("writes", "wakes", "reboots")
-    }
     if output in ("json", "yaml"):
-        print_data({"plans": rows, "totals": totals}, output)
+        costs = ("writes", "wakes", "reboots")
+        sums = {cost: sum(action[cost] for row in rows for action in row["actions"]) for cost in costs}
+        print_data({"plans": rows, "totals": sums}, output)
     else:
-        _print_text(rows, totals)
+        _print_text(rows)
+        click.echo(totals([plan for _, plan in plans]))
     return any(row["actions"] or row["document"] != "unchanged" for row in rows)
 
 
-def _print_text(rows: Sequence[dict[str, Any]], totals: dict[str, int]) -> None:
+def _print_text(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         click.echo(f"{row['ref']}: {row['document']}")
         for action in row["actions"]:
@@ -116,9 +113,3 @@ def _print_text(rows: Sequence[dict[str, Any]], totals: dict[str, int]) -> None:
         for finding in row["findings"]:
             field = f"{finding['field']}: " if finding["field"] else ""
             click.echo(f"  ! {finding['reason']}: {safe(field + finding['message'])}")
-    objects = sum(1 for row in rows if row["document"] != "unchanged")
-    actions = sum(len(row["actions"]) for row in rows)
-    costs = ", ".join(
-        f"{count} device {cost}" if cost == "writes" else f"{count} {cost}" for cost, count in totals.items()
-    )
-    click.echo(f"Plan: {objects} documents change, {actions} actions: {costs}.")

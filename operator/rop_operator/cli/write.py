@@ -97,10 +97,12 @@ async def plan(backend: Backend, target: Target, files: tuple[str, ...]) -> int:
     Exit codes: 0 nothing would change; 2 changes; 1 a document is bad or nothing answers; 64 usage.
     """
     namespace = await effective_namespace(backend, target)
-    fleet = read_fleet(files, namespace) if files else Fleet((), ())
-    tell_foreign(fleet)
-    namespaces = sorted({namespace, *(d.ref.namespace for d in fleet.documents)})
-    current = [item for row in KINDS for each in namespaces for item in await backend.list(row.kind, each)]
+    fleet = read_fleet(files, namespace) if files else None
+    namespaces = {namespace}
+    if fleet is not None:
+        tell_foreign(fleet)
+        namespaces |= {document.ref.namespace for document in fleet.documents}
+    current = [item for row in KINDS for each in sorted(namespaces) for item in await backend.list(row.kind, each)]
     changes = print_plans(fleet, current, target.output, SystemClock().now())
     return EXIT_CHANGES if changes else 0
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from rop_operator.api.base import Model, ObjectRef
-from rop_operator.api.rules import Relation, Transition, between, matching, unchangeable
+from rop_operator.api.rules import Relation, Transition, between, list_map, matching, unchangeable
 
 UID_PATTERN = r"[A-Z0-9]{16}"
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -104,13 +104,7 @@ class Policy(Model):
 
     default: Mode = "Enforce"
     """Enforce: repaired. Report: shown, never written. Ignore: neither."""
-    overrides: Annotated[
-        list[Override],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["field"]},
-        ),
-    ] = []
+    overrides: Annotated[list[Override], Field(max_length=16, json_schema_extra=list_map("field"))] = []
     """Exceptions; the longest matching field wins."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rop_operator.api.base import Model
 from rop_operator.api.camera import CameraSpec
 from rop_operator.api.server import RopServerSpec
+from rop_operator.api.status import CameraStatus, RopServerStatus
 
 GROUP = "rop.dev"
 VERSION = "v1alpha1"
@@ -35,6 +36,7 @@ class Kind:
     singular: str
     short_names: tuple[str, ...]
     model: type[Model]
+    status: type[Model]
     columns: tuple[Column, ...]
     conditions: tuple[str, ...]
 
@@ -62,6 +64,7 @@ KINDS: tuple[Kind, ...] = (
         singular="ropserver",
         short_names=("rs",),
         model=RopServerSpec,
+        status=RopServerStatus,
         columns=(
             Column("Host", ".spec.host"),
             Column("Online", ".status.cameras.summary"),
@@ -76,6 +79,7 @@ KINDS: tuple[Kind, ...] = (
         singular="camera",
         short_names=("cam",),
         model=CameraSpec,
+        status=CameraStatus,
         columns=(
             Column("UID", ".spec.uid"),
             Column("Server", ".spec.serverRef.name"),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -22,6 +22,12 @@ VALIDATIONS = "x-kubernetes-validations"
 RULE = "rop_rule"
 # CEL needs a bound to estimate its cost; longer texts are refused by the schema before any rule runs.
 GENEROUS = 1024
+PRESERVE_UNKNOWN: dict[str, JsonValue] = {"x-kubernetes-preserve-unknown-fields": True}
+
+
+def list_map(*keys: str) -> dict[str, JsonValue]:
+    """Schema of a list whose entries are named by these members."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from rop_operator.api.base import Model, ObjectName, SecretRef
-from rop_operator.api.rules import Relation, Transition, between, fixed_presence, lasting, matching
+from rop_operator.api.rules import Relation, Transition, between, fixed_presence, lasting, list_map, matching
 
 HOST_PATTERN = r"[A-Za-z0-9]([-A-Za-z0-9.]{0,60}[A-Za-z0-9])?|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}"
 PORT_MEMBERS = (
@@ -42,10 +42,6 @@ PlayUrlPrefix = Annotated[
     ),
 ]
 LogLevel = Literal["Info", "Error", "Debug", "Warning"]
-
-
-def _list_map(*keys: str) -> dict[str, object]:
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
 class Ports(Model):
@@ -99,7 +95,7 @@ class AlarmSink(Model):
 class Alarms(Model):
     """Where alarms go."""
 
-    sinks: Annotated[list[AlarmSink], Field(max_length=1, json_schema_extra=_list_map("name"))] = []
+    sinks: Annotated[list[AlarmSink], Field(max_length=1, json_schema_extra=list_map("name"))] = []
     """At most one; none: alarms are not sent."""
 
 
@@ -273,7 +269,7 @@ class RopServerSpec(Model):
     external: External | None = None
     """Present: the server runs elsewhere. Fixed at creation."""
     acknowledge: Annotated[
-        list[ServerAcknowledgement], Field(max_length=32, json_schema_extra=_list_map("edge", "value"))
+        list[ServerAcknowledgement], Field(max_length=32, json_schema_extra=list_map("edge", "value"))
     ] = []
     """Dangerous changes that are wanted."""
 

@@ -26,11 +26,19 @@ def change_of(new: Parsed, current: Document | None) -> Change:
     """What applying does to the stored document."""
     if current is None:
         return "created"
-    same = without_nulls(dict(new.spec)) == without_nulls(dict(current.spec))
+    same = _same_spec(new.ref, new.spec, current.spec)
     marks = all(current.annotations.get(k) == v for k, v in new.annotations.items()) and all(
         current.labels.get(k) == v for k, v in new.labels.items()
     )
     return "unchanged" if same and marks and current.deleting is None else "configured"
+
+
+def _same_spec(ref: Ref, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two specs mean the same: an API server fills in defaults."""
+    kind = kind_of(ref.kind)
+    if kind is None or problems_of(kind, one) or problems_of(kind, other):
+        return without_nulls(one) == without_nulls(other)
+    return bool(kind.model.model_validate(without_nulls(one)) == kind.model.model_validate(without_nulls(other)))
 
 
 def transition_errors(new: Sequence[Parsed], current: Sequence[Document]) -> list[DocumentError]:
@@ -61,7 +69,7 @@ def applied(new: Sequence[Parsed], current: Sequence[Document], now: datetime) -
                 created=now,
             )
         elif change_of(parsed, before) != "unchanged":
-            same = without_nulls(dict(before.spec)) == without_nulls(dict(parsed.spec))
+            same = _same_spec(parsed.ref, parsed.spec, before.spec)
             after[parsed.ref] = replace(
                 before,
                 generation=before.generation + (0 if same else 1),

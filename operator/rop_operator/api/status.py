@@ -1,0 +1,177 @@
+"""Shapes of `status`, for the schema of the CRDs. The engine writes them, nobody parses them by these models."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from rop_operator.api.base import Model
+from rop_operator.api.rules import PRESERVE_UNKNOWN, list_map
+
+Observed = Annotated[dict[str, Any], Field(json_schema_extra=PRESERVE_UNKNOWN)]
+
+
+class ConditionStatus(Model):
+    """A condition, as kstatus reads it."""
+
+    type: str
+    """Which."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: str | None = None
+    """One word."""
+    message: str | None = None
+    """For people."""
+    observed_generation: int | None = None
+    """Generation of the document it is about."""
+    last_transition_time: datetime | None = None
+    """When `status` changed."""
+
+
+Conditions = Annotated[list[ConditionStatus], Field(json_schema_extra=list_map("type"))]
+
+
+class CertificateStatus(Model):
+    """A certificate."""
+
+    not_after: datetime | None = None
+    """Its end."""
+
+
+class ProvisionStatus(Model):
+    """Journal of the hand-over."""
+
+    attempt: int
+    """Which attempt."""
+    phase: Literal["Pending", "SessionOpen", "HandedOver", "Succeeded", "Failed"]
+    """How far it came."""
+    at: datetime
+    """When it came there."""
+    tries: int = 0
+    """How often the camera was asked."""
+    symbol: str | None = None
+    """What the camera answered, or why it ended."""
+    address: str | None = None
+    """Where it was set up."""
+    certificate_before: str | None = None
+    """Serial of its newest certificate before."""
+
+
+class FailureStatus(Model):
+    """A write that the camera refused."""
+
+    at: datetime
+    """When."""
+    generation: int
+    """Of which document."""
+    reason: str
+    """One word."""
+    message: str
+    """For people."""
+
+
+class SettingsStatus(Model):
+    """Settings."""
+
+    last_failure: FailureStatus | None = None
+    """The newest write that was refused."""
+
+
+class CameraStatus(Model):
+    """What is known of a camera."""
+
+    observed_generation: int | None = None
+    """Generation of the document that was acted on."""
+    state: Literal["Online", "Asleep", "Offline", "NeverSeen"] | None = None
+    """Its connection."""
+    firmware: str | None = None
+    """Version of its firmware."""
+    model: str | None = None
+    """Model."""
+    hardware: str | None = None
+    """Hardware version."""
+    family: str | None = None
+    """Family, `battery` for one that sleeps."""
+    address: str | None = None
+    """Address it was seen at."""
+    certificate: CertificateStatus | None = None
+    """Its certificate."""
+    wakes: int | None = None
+    """How often it was woken."""
+    provision: ProvisionStatus | None = None
+    """Journal of the hand-over."""
+    settings: SettingsStatus | None = None
+    """Settings."""
+    observed: Observed | None = None
+    """Facts that decisions are made from."""
+    conditions: Conditions | None = None
+    """Conditions."""
+
+
+class IdentityStatus(Model):
+    """Which server this is."""
+
+    instance_id: str | None = Field(default=None, alias="instanceID")
+    """Its instance."""
+    root_sha256: str | None = Field(default=None, alias="rootSHA256")
+    """Fingerprint of its root certificate."""
+    host: str | None = None
+    """Host in its data."""
+    version: str | None = None
+    """Version of its program."""
+    adopted: bool | None = None
+    """Whether its data came from the vendor's server."""
+
+
+class CamerasStatus(Model):
+    """Cameras in numbers."""
+
+    summary: str
+    """Online of documented, `2/3`."""
+    documented: int
+    """Cameras that name this server."""
+    online: int
+    """Of them connected or asleep."""
+    undocumented: int | None = None
+    """Devices that it knows and no Camera names."""
+
+
+class ConfigStatus(Model):
+    """Its configuration."""
+
+    pending_restart: list[str] | None = None
+    """Members that take effect at the next start."""
+
+
+class EnrolmentStatus(Model):
+    """Claims applied last."""
+
+    policy: str
+    """Documented or Open."""
+    claimed: int
+    """How many UIDs may enrol."""
+    digest: str
+    """Fingerprint of them."""
+
+
+class RopServerStatus(Model):
+    """What is known of a server."""
+
+    observed_generation: int | None = None
+    """Generation of the document that was acted on."""
+    identity: IdentityStatus | None = None
+    """Which server this is."""
+    cameras: CamerasStatus | None = None
+    """Cameras in numbers."""
+    server_certificate: CertificateStatus | None = None
+    """The certificate it shows to devices."""
+    config: ConfigStatus | None = None
+    """Its configuration."""
+    enrolment: EnrolmentStatus | None = None
+    """Claims applied last."""
+    observed: Observed | None = None
+    """Facts that decisions are made from."""
+    conditions: Conditions | None = None
+    """Conditions."""

@@ -35,8 +35,8 @@ class Discovery(asyncio.DatagramProtocol):
 def discovery_socket(address: str, port: int) -> socket.socket:
     """A socket that shares its port with other cameras of this host.
 
-    Linux gives a broadcast datagram to every socket bound to the port with SO_REUSEADDR, a unicast one only to the
-    last; so several cameras on one host bind to the broadcast address of the network (127.255.255.255 on loopback).
+    Linux gives a broadcast datagram to every socket bound to the port with SO_REUSEADDR, a unicast one to one of
+    them only; several cameras on one host bind to the network's broadcast address (127.255.255.255 on loopback).
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

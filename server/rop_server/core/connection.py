@@ -72,3 +72,7 @@ class Connection(ABC):
     @abstractmethod
     def close(self, reason: str) -> None:
         """End the connection in an orderly way; the core hears `lost` afterwards."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop the connection without ceremony."""

@@ -78,8 +78,7 @@ class Hub:
         return False
 
     def lost(self, connection: Connection, reason: str) -> None:
-        """The connection has ended, whoever ended it."""
-        self.open.discard(connection)
+        """The connection is of no use any more, whoever ended it; `gone` follows."""
         if not connection.announced:
             return
         connection.announced = False
@@ -102,6 +101,10 @@ class Hub:
             reason,
             self.clock.wall(),
         )
+
+    def gone(self, connection: Connection) -> None:
+        """Nothing is left of the connection."""
+        self.open.discard(connection)
 
     def connections_of(self, uid: str) -> list[Connection]:
         """Every connection that proved this UID, with or without a handshake so far."""

@@ -28,55 +28,61 @@ LINGER = 5.0
 class Line(Connection, asyncio.Protocol):
     """What both kinds share: the transport, flow control and the one end of a connection."""
 
-    __slots__ = ("_hub", "_ticket", "_transport")
+    __slots__ = ("_hub", "_ticket", "_transport", "closed")
 
     def __init__(self, kind: str, hub: Hub, address: str, ticket: Ticket) -> None:
         super().__init__(kind, address, hub.clock.monotonic())
         self._hub = hub
         self._ticket = ticket
         self._transport: asyncio.Transport | None = None
-
-    @property
-    def closed(self) -> bool:
-        """True once the connection is of no use to anyone."""
-        return self._transport is None
+        self.closed = False
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if not self.closed and self._transport is not None:
             self._transport.write(data)
 
     def close(self, reason: str) -> None:
         """End it: the core hears at once, the peer in an orderly way."""
-        transport, self._transport = self._transport, None
-        if transport is None:
+        transport = self._transport
+        if self.closed or transport is None:
             return
+        self.closed = True
+        self._ending()
+        self._hub.lost(self, reason)
         transport.close()
         if transport.get_write_buffer_size():  # a peer that does not read must not keep us
             asyncio.get_running_loop().call_later(LINGER, transport.abort)
-        self._end(reason)
+
+    def abort(self) -> None:
+        """Drop it."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ticket.release()
-        if self._transport is not None:
-            self._transport = None
-            self._end("closed by peer" if exc is None else "lost")
+        self._transport = None
+        if not self.closed:
+            self.closed = True
+            self._ending()
+            self._hub.lost(self, "closed by peer" if exc is None else "lost")
+        self._hub.gone(self)
 
-    def _end(self, reason: str) -> None:
-        self._hub.lost(self, reason)
+    def _ending(self) -> None:
+        """Called once, when the connection is of no use any more."""
 
     def pause_writing(self) -> None:
         # A device that does not read gets no further chance to make us write: its heartbeats wait
         # unread, and the heartbeat limit ends the connection.
-        if self._transport is not None:
+        if self._transport is not None and not self.closed:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self.closed:
             self._transport.resume_reading()
 
     def _deliver(self, packets: list[Packet]) -> None:
         for packet in packets:
-            if self._transport is None:
+            if self.closed:
                 return
             self._hub.received(self, packet)
 
@@ -104,7 +110,7 @@ class SignalingLine(Line):
         self._ticket.release()
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None:
+        if self.closed:
             return
         try:
             packets = self._reader.feed(data)
@@ -141,7 +147,7 @@ class KeepAliveLine(Line):
         self._hub.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None:
+        if self.closed:
             return
         channel = self._channel
         try:
@@ -165,10 +171,9 @@ class KeepAliveLine(Line):
         return valid_uid(uid) and self._channel.uid_hash == uid_hash(uid)
 
     def send(self, packet: Packet) -> None:
-        if self._transport is not None:
-            self._transport.write(self._channel.encode(packet))
+        if not self.closed:
+            self._write(self._channel.encode(packet))
 
-    def _end(self, reason: str) -> None:
+    def _ending(self) -> None:
         if self._channel.findings:
             log.warning("integrity", uid=self.uid, findings=dict(self._channel.findings))
-        super()._end(reason)

@@ -42,11 +42,17 @@ def open_socket(host: str | None, port: int, member: str) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
-        pid = _holder(port) if error.errno == errno.EADDRINUSE else None
-        whom = f" by process {pid}" if pid is not None else ""
-        raise PortInUse(f"port {port} ({member}) {why}{whom}") from error
+        raise port_error(port, member, error) from error
     return sock
+
+
+def port_error(port: int, member: str, error: OSError) -> PortInUse:
+    """The error for a port that cannot be opened; `member` is its dotted name in config.json."""
+    if error.errno != errno.EADDRINUSE:
+        return PortInUse(f"port {port} ({member}) cannot be opened: {error.strerror}")
+    pid = _holder(port)
+    whom = f" by process {pid}" if pid is not None else ""
+    return PortInUse(f"port {port} ({member}) is in use{whom}")
 
 
 def _stream_socket(host: str | None) -> socket.socket:

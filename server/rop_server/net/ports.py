@@ -24,9 +24,7 @@ DEVICE_PORTS = ("getCAHttps", "getCertHttps", "registerHttps", "keepAliveTCP", "
 IPV4_ANY = "0.0.0.0"  # noqa: S104
 
 
-def open_device_sockets(
-    bind: str | None, ports: Mapping[str, int]
-) -> dict[str, socket.socket]:
+def open_device_sockets(bind: str | None, ports: Mapping[str, int]) -> dict[str, socket.socket]:
     """Listening sockets by member name. All or none: raises `PortInUse` and closes what was opened."""
     sockets: dict[str, socket.socket] = {}
     try:
@@ -80,9 +78,7 @@ class DevicePorts:
         }
         contexts = {"plain": lambda: tls.plain, "mutual": lambda: tls.mutual}
         self.listeners = {
-            member: Listener(
-                sockets[member], factory, self.gate, contexts[kind] if kind is not None else None
-            )
+            member: Listener(sockets[member], factory, self.gate, contexts[kind] if kind is not None else None)
             for member, (factory, kind) in factories.items()
         }
         for listener in self.listeners.values():
@@ -112,3 +108,15 @@ class DevicePorts:
             service.close()
         for connection in list(self.hub.open):
             connection.close("stopping")
+
+    @property
+    def connections(self) -> int:
+        """Connections that exist, ending ones included."""
+        return len(self.hub.open) + sum(len(each.connections) for each in self._services)
+
+    def abort(self) -> None:
+        """Drop what did not end in time."""
+        for service in self._services:
+            service.abort()
+        for connection in list(self.hub.open):
+            connection.abort()

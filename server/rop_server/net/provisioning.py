@@ -62,6 +62,11 @@ class HttpsService:
         for connection in list(self.connections):
             connection.finish()
 
+    def abort(self) -> None:
+        """Drop every connection."""
+        for connection in list(self.connections):
+            connection.abort()
+
 
 class HttpsProtocol(asyncio.Protocol):
     """One connection of a device to a service."""

@@ -11,8 +11,8 @@ import ssl
 
 from cryptography import x509
 
-from rop_server.core.connection import Certificate
 from rop_pki.facts import describe
+from rop_server.core.connection import Certificate
 from rop_wire.auth import valid_uid
 
 
@@ -72,6 +72,4 @@ def peer_certificate(transport: asyncio.BaseTransport) -> Certificate | None:
     facts = describe(x509.load_der_x509_certificate(der))
     if not valid_uid(facts.subject_cn):
         return None
-    return Certificate(
-        facts.subject_cn, facts.serial, facts.issuer_key_id, facts.not_after.timestamp()
-    )
+    return Certificate(facts.subject_cn, facts.serial, facts.issuer_key_id, facts.not_after.timestamp())

@@ -35,13 +35,9 @@ def camera_context(root_pem: str, chain_pem: str, key_pem: str, folder: Path) ->
     return context
 
 
-async def https(
-    port: int, request: bytes, context: ssl.SSLContext, *, read_all: bool = True
-) -> bytes:
+async def https(port: int, request: bytes, context: ssl.SSLContext, *, read_all: bool = True) -> bytes:
     """Send raw bytes to an HTTPS port, return everything the server sends before it closes."""
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", port, ssl=context, server_hostname="127.0.0.1"
-    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="127.0.0.1")
     try:
         writer.write(request)
         await writer.drain()
@@ -183,9 +179,7 @@ class Camera:
     async def certify(self, code: str) -> provisioning.CertificateReply | provisioning.Refusal:
         """61001."""
         body = provisioning.CertificateRequest(self.uid, code).encode()
-        answer = await https(
-            self.ports["getCertHttps"], post(provisioning.CERTIFICATE_PATH, body), lax_context()
-        )
+        answer = await https(self.ports["getCertHttps"], post(provisioning.CERTIFICATE_PATH, body), lax_context())
         reply = provisioning.CertificateReply.decode(split(answer)[2])
         if isinstance(reply, provisioning.CertificateReply):
             self.certificate = reply
@@ -195,9 +189,7 @@ class Camera:
     async def register(self) -> provisioning.RegistrationReply:
         """61002."""
         body = provisioning.RegistrationRequest(self.uid).encode()
-        answer = await https(
-            self.ports["registerHttps"], post(provisioning.REGISTRATION_PATH, body), self.context
-        )
+        answer = await https(self.ports["registerHttps"], post(provisioning.REGISTRATION_PATH, body), self.context)
         reply = provisioning.RegistrationReply.decode(split(answer)[2])
         assert isinstance(reply, provisioning.RegistrationReply)
         self.keys = reply

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import uvloop
+
 from rop_pki.authority import Authority, create_intermediate, create_root
 from rop_server.core.codes import Enrolment, SignedCertificate
 from rop_server.core.devices import DeviceService
@@ -42,10 +43,9 @@ def _load(name: str) -> ModuleType:
 camera = _load("camera")
 
 
-@pytest.fixture(scope="session")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[[], Any]]:
     """The loop the server runs on."""
-    return uvloop.EventLoopPolicy()
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @dataclass
@@ -77,9 +77,7 @@ class Facts:
     def connected(self, link: DeviceLink, transport: str, at: float) -> None:
         self.told.append(("connected", link, transport))
 
-    def disconnected(
-        self, uid: str, link: DeviceLink | None, transport: str, reason: str, at: float
-    ) -> None:
+    def disconnected(self, uid: str, link: DeviceLink | None, transport: str, reason: str, at: float) -> None:
         self.told.append(("disconnected", uid, link, transport, reason))
 
     def heartbeat(self, uid: str, battery: Battery | None, at: float) -> None:
@@ -144,9 +142,7 @@ class Site:
         server = authority.server_certificate(90, 30, datetime.now(UTC))
         self.root_pem = authority.root_pem.decode()
         self.tls = TlsContexts(server.chain_pem, server.key_pem, authority.root_pem)
-        self.net = DevicePorts(
-            sockets, self.hub, self.enrolment, self.tls, lambda: self.root_pem, gate
-        )
+        self.net = DevicePorts(sockets, self.hub, self.enrolment, self.tls, lambda: self.root_pem, gate)
         self.cameras: list[Any] = []
         self._ticking: asyncio.TimerHandle | None = None
         self._tick()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from rop_server.core.facade import CallError
 from rop_wire import messages
 from rop_wire.commands import Command
@@ -51,9 +52,7 @@ async def test_one_wake_for_several_calls(site: Any, new_camera: Any) -> None:
     keep.answers[Command.WAKE_UP] = messages.EMPTY_DOCUMENT
     with pytest.raises(CallError, match="device_asleep"):
         await site.devices.call(UID, messages.GeneralConfigGet(), wake=False)
-    calls = [
-        asyncio.create_task(site.devices.call(UID, messages.GeneralConfigGet())) for _ in range(3)
-    ]
+    calls = [asyncio.create_task(site.devices.call(UID, messages.GeneralConfigGet())) for _ in range(3)]
     await site.until(lambda: any(p.command == Command.WAKE_UP for p in keep.seen))
     line = await camera.signaling(hello=False)
     line.answers[Command.GET_GENERAL] = messages.GeneralConfig("Gate").encode()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from rop_server.core.facade import CallError
 from rop_wire import messages
 from rop_wire.commands import Command

@@ -1,0 +1,167 @@
+"""The command `rop-server`. Exit codes: 0, 64 usage, 75 busy (port, data directory), 78 configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+import click
+import uvloop
+
+from rop_data.config import ConfigError
+from rop_data.layout import DataDir, LockedError
+from rop_data.store import prepare
+from rop_pki import PkiError
+from rop_server import logs
+from rop_server.app import serve, utc_now
+from rop_server.net.listener import PortInUse
+from rop_server.state.tokens import SCOPES, TokenError, TokenStore
+
+EX_USAGE = 64
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+
+DATA = click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The data directory: config.json, certs/ and our own files.",
+)
+
+
+def _fail(status: int, text: object) -> NoReturn:
+    print(f"rop-server: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+class _Group(click.Group):
+    """`rop-server --data DIR` serves; a first word without dash names a subcommand."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "--version")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="rop-operator", prog_name="rop-server")
+def cli() -> None:
+    """A core server for ROP cameras. `rop-server --data DIR` runs it (same as `rop-server serve`)."""
+
+
+@cli.command("serve")
+@DATA
+@click.option("--bind", metavar="ADDR", help="Address of the device ports [all interfaces].")
+@click.option("--client-bind", metavar="ADDR", help="Address of the client ports [as in rop.json].")
+def serve_command(data_dir: Path, bind: str | None, client_bind: str | None) -> None:
+    """Serve cameras and clients until SIGTERM or SIGINT."""
+    logs.configure()
+    uvloop.run(_serve(data_dir, bind, client_bind))
+
+
+async def _serve(data_dir: Path, bind: str | None, client_bind: str | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(data_dir, bind, client_bind, stop)
+
+
+@cli.command()
+@DATA
+@click.option(
+    "--patch",
+    type=click.File("r", encoding="utf-8"),
+    metavar="FILE|-",
+    help='JSON object {"dotted.member": value}; null removes; rop.* members go to rop.json.',
+)
+def configure(data_dir: Path, patch: TextIO | None) -> None:
+    """Prepare DIR without serving, and set members."""
+    members = _members(patch) if patch is not None else {}
+    directory = DataDir(data_dir)
+    with directory.lock():
+        prepare(directory, os.environ, utc_now(), members)
+
+
+def _members(patch: TextIO) -> dict[str, Any]:
+    try:
+        members = json.loads(patch.read())
+    except ValueError as error:
+        raise click.UsageError(f"--patch is not JSON: {error}") from None
+    if not isinstance(members, dict):
+        raise click.UsageError("--patch must be a JSON object of dotted members")
+    return members
+
+
+@cli.group()
+def token() -> None:
+    """Tokens of the management interface over TLS."""
+
+
+@token.command("create")
+@DATA
+@click.option("--scope", type=click.Choice(SCOPES), required=True)
+@click.option("--name", default="default", show_default=True)
+def token_create(data_dir: Path, scope: str, name: str) -> None:
+    """Make a token and print it: it cannot be shown again."""
+    store = _tokens(data_dir)
+    click.echo(store.create(name, scope, time.time()))
+    store.close()
+
+
+@token.command("list")
+@DATA
+def token_list(data_dir: Path) -> None:
+    """List tokens without their secrets."""
+    store = _tokens(data_dir)
+    for each in store.tokens():
+        click.echo(f"{each.name}\t{each.scope}")
+    store.close()
+
+
+@token.command("revoke")
+@DATA
+@click.option("--name", required=True)
+def token_revoke(data_dir: Path, name: str) -> None:
+    """Delete a token; a running server refuses it at once."""
+    store = _tokens(data_dir)
+    store.revoke(name)
+    store.close()
+
+
+def _tokens(data_dir: Path) -> TokenStore:
+    directory = DataDir(data_dir)
+    if not directory.config.is_file():
+        raise ConfigError("--data", "a prepared data directory", str(data_dir))
+    return TokenStore.open(directory.state)
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EX_USAGE)
+    except TokenError as error:
+        _fail(EX_USAGE, error)
+    except (PortInUse, LockedError) as error:
+        _fail(EX_TEMPFAIL, error)
+    except (ConfigError, PkiError) as error:
+        _fail(EX_CONFIG, error)
+
+
+if __name__ == "__main__":
+    main()

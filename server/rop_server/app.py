@@ -1,0 +1,210 @@
+"""Composition of the core server: data directory, state, device ports, client and management interfaces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from rop_data.config import Config
+from rop_data.layout import DataDir
+from rop_data.settings import RopSettings
+from rop_data.store import Site, prepare
+from rop_pki import inspect
+from rop_server import logs
+from rop_server.alarms.webhook import AlarmSender
+from rop_server.client.app import build_client_app
+from rop_server.client.listener import ClientListener
+from rop_server.control import SiteControl, core_settings
+from rop_server.core.codes import Enrolment, SignedCertificate
+from rop_server.core.devices import DeviceService
+from rop_server.core.hub import Clock, Hub
+from rop_server.net.listener import port_error
+from rop_server.net.ports import DEVICE_PORTS, DevicePorts, open_device_sockets
+from rop_server.net.tls import TlsContexts
+from rop_server.state.book import FactsBook
+from rop_wire.auth import ca_hash
+
+log = structlog.get_logger("rop.server")
+
+CLOCK = Clock(time.monotonic, time.time)
+STOP_LIMIT = 10.0
+CLOSE_LIMIT = 3.0
+CERTIFICATE_CHECK = 3600.0
+
+
+def utc_now() -> datetime:
+    """The time for certificates."""
+    return datetime.now(UTC)
+
+
+class Server:
+    """Everything that lives between start and stop of one server process."""
+
+    def __init__(self, site: Site, book: FactsBook, bind: str | None) -> None:
+        config = site.config
+        self.site = site
+        self.book = book
+        settings = core_settings(config, site.settings)
+        self.hub = Hub(settings, book, book, CLOCK)
+        self.enrolment = Enrolment(settings, book, book, CLOCK, self._sign)
+        self.devices = DeviceService(self.hub, self.enrolment)
+        self._root_pem = site.root_pem.decode()
+        self._ca_hash = ca_hash(site.root_pem)
+        book.root_sha256 = site.authority.root_fingerprint
+        self.tls = TlsContexts(site.server_chain_pem, site.server_key_pem, site.root_pem)
+        ports = {name: config.port(name) for name in DEVICE_PORTS}
+        sockets = open_device_sockets(bind, ports)
+        self.ports = DevicePorts(sockets, self.hub, self.enrolment, self.tls, lambda: self._root_pem)
+        self.control = SiteControl(site, self._apply, self._note, self.ready)
+        self.alarms = AlarmSender(lambda: self.control.effective.alarm_url)
+        book.subscribe(self.alarms.on_event)
+        app = build_client_app(self.devices, lambda: self.control.effective, lambda: self._ca_hash)
+        self.client = ClientListener(app)
+        self._client_listens = False
+        self._ticker: asyncio.TimerHandle | None = None
+        self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
+
+    async def start(self, client_bind: str) -> None:
+        """Open the remaining ports and begin to tick. Raises `PortInUse`."""
+        port = self.site.config.port("clientHttp")
+        try:
+            await self.client.start(client_bind, port)
+        except OSError as error:
+            raise port_error(port, "ports.clientHttp", error) from error
+        self._client_listens = True
+        self._tick()
+
+    def ready(self) -> Mapping[str, bool]:
+        """Each port by its name in config.json, and whether it listens."""
+        return {**self.ports.ready(), "clientHttp": self._client_listens}
+
+    async def stop(self) -> None:
+        """Accept nobody, answer what is in flight (bounded), close everything."""
+        self.ports.stop_listening()
+        self._client_listens = False
+        await self.client.stop(STOP_LIMIT)
+        await _within(STOP_LIMIT, lambda: not self.devices.calls_in_flight)
+        self.ports.close()
+        await _within(CLOSE_LIMIT, lambda: not self.ports.connections)
+        self.ports.abort()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await self.alarms.close()
+
+    def renew_certificate(self) -> bool:
+        """Renew the server certificate when it is due, and present it from the next handshake on."""
+        if not self.site.renew_server_certificate(utc_now()):
+            return False
+        chain = self.site.server_chain_pem
+        self.tls.renew(chain, self.site.server_key_pem)
+        told = inspect(chain)
+        data = {"serial": told.serial, "notAfter": told.not_after.timestamp()}
+        self._note("server.certificate", data)
+        log.info("server-certificate", message="renewed", serial=told.serial)
+        return True
+
+    def _tick(self) -> None:
+        """The one timer of the process: once per second."""
+        loop = asyncio.get_running_loop()
+        self._ticker = loop.call_later(1.0, self._tick)
+        self.ports.tick()
+        self.control.tick()
+        self.book.flush(CLOCK.wall())
+        if CLOCK.monotonic() >= self._certificate_due:
+            self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
+            self.renew_certificate()
+
+    def _apply(self, config: Config, ours: RopSettings) -> None:
+        """Put the live members in force."""
+        self.hub.settings = self.enrolment.settings = core_settings(config, ours)
+        logs.set_levels(logs.levels_of(config.raw))
+
+    def _note(self, type_: str, data: dict[str, Any]) -> None:
+        self.book.note(type_, None, data, CLOCK.wall())
+
+    def _sign(self, uid: str, days: float) -> SignedCertificate:
+        made = self.site.authority.device_certificate(uid, days, utc_now())
+        return SignedCertificate(
+            serial=made.serial,
+            issuer=made.issuer_key_id,
+            not_after=made.not_after.timestamp(),
+            chain_pem=made.chain_pem.decode(),
+            key_pem=made.key_pem.decode(),
+        )
+
+
+async def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Look at a condition until it holds or the time is over."""
+    deadline = CLOCK.monotonic() + seconds
+    for _ in iter(lambda: CLOCK.monotonic() < deadline, False):
+        if condition():
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+@contextlib.asynccontextmanager
+async def running(
+    data_dir: Path,
+    bind: str | None = None,
+    client_bind: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Server]:
+    """A server on this data directory, ready inside the `with`, stopped after it.
+
+    Raises `LockedError`, `ConfigError`, `PkiError` or `PortInUse`.
+    """
+    directory = DataDir(data_dir)
+    with directory.lock():
+        site = prepare(directory, os.environ if environment is None else environment, utc_now())
+        logs.set_levels(logs.levels_of(site.config.raw))
+        book = FactsBook(directory.state, CLOCK.wall)
+        try:
+            server = Server(site, book, bind)
+            try:
+                await server.start(client_bind or site.settings.client_bind)
+                yield server
+            finally:
+                await server.stop()
+        finally:
+            book.close()
+
+
+async def serve(data_dir: Path, bind: str | None, client_bind: str | None, stop: asyncio.Event) -> None:
+    """Run until `stop` is set. Raises as `running` does."""
+    raise_file_limit()
+    asyncio.get_running_loop().set_exception_handler(_unexpected)
+    async with running(data_dir, bind, client_bind) as server:
+        ports = {name: server.site.config.port(name) for name in server.ready()}
+        log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
+        await stop.wait()
+        log.info("stopping", message="ok")
+    log.info("stopped", message="ok")
+
+
+def raise_file_limit() -> None:
+    """Every device is an open file: take what the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What no handler caught: logged, never the end of the process."""
+    error = context.get("exception")
+    log.error(
+        "unexpected",
+        message="nok",
+        reason=str(context.get("message")),
+        error=type(error).__name__ if error is not None else None,
+        exc_info=error if isinstance(error, BaseException) else None,
+    )

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 KIND_NAMES = tuple(row.kind for row in KINDS)
 PAGE = 500
+ATTEMPTS = 4
 EVENTS_REMEMBERED = 1000
 MESSAGE_LIMIT = 1000
 TOMBSTONES = 10_000
@@ -190,31 +191,36 @@ class KubeStore:
         return [document_of(item) for item in self._cache.items(kind, namespace)]
 
     async def put_status(self, document: Document, status: Mapping[str, Any]) -> None:
-        """Replace the status: server-side apply with one field manager, so that members left out disappear."""
-        self._check_leading()
+        """Replace the status: server-side apply with one field manager, so that members left out disappear.
+
+        The resource version keeps it from landing on a new object of the same name.
+        """
         ref = document.ref
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": ref.kind,
-            # The uid keeps a status from landing on a new object of the same name.
-            "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": document.uid},
-            "status": status,
-        }
         path = object_path(ref.kind, ref.namespace, ref.name, "status")
         params = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        try:
-            answer = await self._api.request("PATCH", path, params=params, body=body, content_type=APPLY)
-        except KubeError as error:
-            if error.status == 404 or (error.status == 409 and "uid" in error.message.lower()):
+        for attempt in range(ATTEMPTS):
+            self._check_leading()
+            known = self._cache.get(ref)
+            if known is None or known["metadata"]["uid"] != document.uid:
                 return
-            raise
-        self._cache.put(answer)
+            version = known["metadata"]["resourceVersion"]
+            metadata = {"name": ref.name, "namespace": ref.namespace, "resourceVersion": version}
+            body = {"apiVersion": API_VERSION, "kind": ref.kind, "metadata": metadata, "status": status}
+            try:
+                answer = await self._api.request("PATCH", path, params=params, body=body, content_type=APPLY)
+            except KubeError as error:
+                if error.status not in (404, 409) or attempt == ATTEMPTS - 1:
+                    raise
+                await self._fetch(ref)
+            else:
+                self._cache.put(answer)
+                return
 
     async def set_finalizer(self, document: Document, name: str, present: bool) -> None:
         """Add or remove a finalizer; a concurrent writer makes us look again."""
         ref = document.ref
         path = object_path(ref.kind, ref.namespace, ref.name)
-        for attempt in range(4):
+        for attempt in range(ATTEMPTS):
             self._check_leading()
             try:
                 item = await self._api.request("GET", path)
@@ -228,7 +234,7 @@ class KubeStore:
             except KubeError as error:
                 if error.status == 404:
                     return
-                if error.status == 409 and attempt < 3:
+                if error.status == 409 and attempt < ATTEMPTS - 1:
                     continue
                 raise
             if not (wanted or not answer["metadata"].get("deletionTimestamp")):

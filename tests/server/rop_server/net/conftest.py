@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -32,10 +31,9 @@ KEY_INDEX = "KEYINDEX00000001"
 
 
 def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(f"rop_server_net_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(name, module)
     spec.loader.exec_module(module)
     return module
 
@@ -228,3 +226,9 @@ def new_camera(site: Site, tmp_path: Path) -> NewCamera:
         return made
 
     return make
+
+
+@pytest.fixture
+def wire() -> ModuleType:
+    """The module of the test camera: raw requests and TLS contexts."""
+    return camera

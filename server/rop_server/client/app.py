@@ -36,7 +36,7 @@ class ClientInterface:
         self._table: PathTable[Call] = PathTable(calls.routes())
 
     @web.middleware
-    async def dispatch(self, request: web.Request, _handler: Handler) -> web.StreamResponse:
+    async def dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request. The router of the framework decodes paths, so it is not asked."""
         found = self._table.find(request.method, request.raw_path)
         if found is None:

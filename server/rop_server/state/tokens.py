@@ -79,4 +79,4 @@ class TokenStore:
 
 def _hash(token: str) -> bytes:
     # 256 random bits need no slow hash; looking the hash up leaks nothing about the token.
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

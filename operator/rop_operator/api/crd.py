@@ -59,6 +59,8 @@ def _add(schema: dict[str, Any], relations: tuple[Relation, ...], transitions: t
     for transition in transitions:
         rule = {"rule": transition.cel, "message": transition.message}
         target = schema["properties"][transition.member] if transition.place == "member" else schema
+        if target is schema:
+            rule["fieldPath"] = f".{transition.member}"
         target.setdefault(VALIDATIONS, []).append(rule)
 
 

@@ -130,7 +130,8 @@ def _problem(model: type[Model], error: ErrorDetails) -> Problem:
         wanted, given = _TYPES[kind], json_type(error["input"])
         return Problem(path, f'must be of type {wanted}: "{given}"', _REMEDIES.get((wanted, given), ""))
     if kind == "too_long":
-        return Problem(path, f"must have at most {context['max_length']} items")
+        most = context["max_length"]
+        return Problem(path, f"must have at most {most} item{'s' if most > 1 else ''}")
     if kind == "too_short":
         return Problem(path, f"should have at least {context['min_length']} items")
     return Problem(path, error["msg"])

@@ -39,10 +39,12 @@ class Kind:
     status: type[Model]
     columns: tuple[Column, ...]
     conditions: tuple[str, ...]
+    # Words of ropctl only: to kubectl `rs` is a ReplicaSet.
+    aliases: tuple[str, ...] = ()
 
     def names(self) -> frozenset[str]:
         """Every word a user may call it by, lower-case."""
-        return frozenset({self.kind.lower(), self.plural, self.singular, *self.short_names})
+        return frozenset({self.kind.lower(), self.plural, self.singular, *self.short_names, *self.aliases})
 
 
 def condition_path(type_: str, member: str = "status") -> str:
@@ -62,7 +64,8 @@ KINDS: tuple[Kind, ...] = (
         kind="RopServer",
         plural="ropservers",
         singular="ropserver",
-        short_names=("rs",),
+        short_names=("rops",),
+        aliases=("rs",),
         model=RopServerSpec,
         status=RopServerStatus,
         columns=(

@@ -37,7 +37,7 @@ def _same_spec(ref: Ref, one: Mapping[str, Any], other: Mapping[str, Any]) -> bo
     """Whether two specs mean the same: an API server fills in defaults."""
     kind = kind_of(ref.kind)
     if kind is None or problems_of(kind, one) or problems_of(kind, other):
-        return without_nulls(one) == without_nulls(other)
+        return bool(without_nulls(one) == without_nulls(other))
     return bool(kind.model.model_validate(without_nulls(one)) == kind.model.model_validate(without_nulls(other)))
 
 

@@ -32,6 +32,21 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> None:
     sync_directory(path.parent)
 
 
+def restrict(path: Path) -> None:
+    """Take a file away from group and others, when it is there and they have it."""
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
+
+
+def sweep(directory: Path) -> None:
+    """Remove temporary files that a killed `write` left in a directory."""
+    for left in directory.glob(".*.new"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
+
+
 def make_directory(path: Path, mode: int = 0o700) -> None:
     """Make a directory and its parents; an existing one keeps its mode."""
     missing = [each for each in (path, *path.parents) if not each.exists()]

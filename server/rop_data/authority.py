@@ -35,6 +35,7 @@ preserve = no
 unique_subject = no
 policy = policy_any
 copy_extensions = copy
+x509_extensions = issued
 
 [ policy_any ]
 countryName = optional
@@ -54,12 +55,24 @@ C = CN
 O = ORG
 OU = Department
 CN = {common_name}
+
+[ issued ]
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid:always
+{issued}
 """
+# What each CA signs, so that `openssl ca` with these files makes the same kind of certificate as we do.
+_ROOT_ISSUES = """basicConstraints = critical, CA:true, pathlen:0
+keyUsage = critical, digitalSignature, keyCertSign, cRLSign
+extendedKeyUsage = critical, clientAuth, serverAuth"""
+_E1_ISSUES = """basicConstraints = CA:FALSE
+keyUsage = critical, digitalSignature, nonRepudiation, keyEncipherment
+extendedKeyUsage = clientAuth"""
 
 
-def _fill(folder: Path, final: str, common_name: str, digest: str, days: int) -> None:
+def _fill(folder: Path, final: str, **cnf_values: str) -> None:
     """The files of an OpenSSL CA beside ca.pem and key.pem; `final` is the folder as config.json spells it."""
-    cnf = _CNF.format(directory=final, common_name=common_name, digest=digest, days=days)
+    cnf = _CNF.format(directory=final, **cnf_values)
     for name in ("newcerts", "crl", "certs", "csr", "private"):
         (folder / name).mkdir(mode=0o700)
     files = {
@@ -106,7 +119,8 @@ def ensure_root(certs: CertDir, spelled: str, may_create: bool, now: datetime) -
     key, certificate = create_root(now)
     atomic.write(temporary / "key.pem", key)
     atomic.write(temporary / "ca.pem", certificate)
-    _fill(temporary, f"{spelled}/ECC/Root", "CA ECC Root", "sha384", 365000)
+    final = f"{spelled}/ECC/Root"
+    _fill(temporary, final, common_name="CA ECC Root", digest="sha384", days="182500", issued=_ROOT_ISSUES)
     _appear(temporary, folder)
 
 
@@ -127,8 +141,16 @@ def ensure_intermediate(certs: CertDir, spelled: str, host: str, now: datetime) 
     atomic.write(temporary / "ca.pem", certificate)
     chained = certificate.rstrip(b"\n") + b"\n\n" + root.strip(b"\n") + b"\n"
     atomic.write(temporary / "ca.fullchain.pem", chained)
-    _fill(temporary, f"{spelled}/ECC/E1", "CA ECC E1", "sha256", 90)
+    final = f"{spelled}/ECC/E1"
+    _fill(temporary, final, common_name="CA ECC E1", digest="sha256", days="180", issued=_E1_ISSUES)
     _appear(temporary, folder)
+
+
+def tighten(certs: CertDir) -> None:
+    """Take the keys of an adopted folder away from other users; their content stays."""
+    folders = (certs.root_ca, certs.intermediate)
+    for key in (*(folder / "key.pem" for folder in folders), *(certs.intermediate / "private").glob("*.key.pem")):
+        atomic.restrict(key)
 
 
 def load_authority(certs: CertDir, host: str) -> Authority:

@@ -96,9 +96,29 @@ def check(raw: Mapping[str, Any]) -> None:
             raise ConfigError(member.name, member.rule, mask(member, value))
     if get(raw, "deviceAuth.currentKeyIndex") not in get(raw, "deviceAuth.deviceKeys"):
         raise ConfigError("deviceAuth.currentKeyIndex", "one of the indexes in deviceAuth.deviceKeys")
+    if "/" in get(raw, "serverHost") or not get(raw, "serverHost").isprintable():
+        # It is part of file names in the certificate folder.
+        raise ConfigError("serverHost", "a host name or address", repr(get(raw, "serverHost")[:80]))
     ports = [get(raw, member.name) for member in MEMBERS if member.name.startswith("ports.")]
     if len(set(ports)) != len(ports):
         raise ConfigError("ports", "all different")
+
+
+class _NotStrict(Exception):
+    """What Python's reader would let through."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _NotStrict(f"member {name} twice")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise _NotStrict(f"{name} is no number")
 
 
 def parse(data: bytes, source: str = "config.json") -> dict[str, Any]:
@@ -106,10 +126,12 @@ def parse(data: bytes, source: str = "config.json") -> dict[str, Any]:
     if len(data) > MAX_FILE:
         raise ConfigError(source, f"at most {MAX_FILE} bytes", f"{len(data)} bytes")
     try:
-        raw = json.loads(data.decode())
+        raw = json.loads(data.decode(), object_pairs_hook=_members, parse_constant=_no_constant)
     except json.JSONDecodeError as failure:
         place = f"line {failure.lineno}, column {failure.colno}"
         raise ConfigError(source, f"strict JSON ({failure.msg} at {place})") from None
+    except _NotStrict as failure:
+        raise ConfigError(source, f"strict JSON ({failure})") from None
     except (UnicodeDecodeError, RecursionError):
         raise ConfigError(source, "UTF-8 JSON") from None
     if not isinstance(raw, dict):

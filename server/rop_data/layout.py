@@ -53,6 +53,8 @@ class DataDir:
     def resolve(self, configured: str) -> Path:
         """A path of config.json: container paths (`/data/...`) and relative ones lie below the directory."""
         path = PurePosixPath(configured)
+        if path.is_relative_to(self.root):
+            return Path(path)
         if path.is_relative_to(CONTAINER_ROOT):
             return self.root / path.relative_to(CONTAINER_ROOT)
         return self.root / path if not path.is_absolute() else Path(path)

@@ -122,6 +122,12 @@ MEMBERS: tuple[Member, ...] = (
     _duration("wifi.scanWifiTimeout", 30_000),
     _duration("wifi.testWifiTimeout", 30_000),
     _duration("wifiSessionTTL", 600),
+    *(
+        _duration(f"interval.{name}", 1000)
+        for name in ("checkKeepAlive", "checkSignaling", "checkStreamPush", "checkLiveExpired", "checkSnap")
+    ),
+    _duration("interval.checkServerCert", 3_600_000),
+    _duration("interval.clearWifiSession", 5000),
     Member("heartBeatInterval", "uint", 1, 65535, builtin=20, apply=Apply.LIVE),
     Member("deviceAuth.deviceKeys", "map", secret=True, mandatory=True),
     Member("deviceAuth.currentKeyIndex", "text", 16, 16, mandatory=True),

@@ -11,6 +11,7 @@ from rop_data.authority import (
     ensure_root,
     ensure_server_certificate,
     load_authority,
+    tighten,
 )
 from rop_data.config import Config, ConfigError, generate, load, patch, save
 from rop_data.layout import CertDir, DataDir
@@ -69,6 +70,8 @@ def prepare(
     changed = Config(patch(config.raw, changes)) if changes else config
 
     atomic.make_directory(directory.root)
+    atomic.sweep(directory.root)
+    atomic.restrict(directory.config)
     if site_settings != known:
         settings.save(directory.rop, site_settings)
     if not found or changed.raw != config.raw:
@@ -81,6 +84,7 @@ def _open(directory: DataDir, config: Config, site_settings: RopSettings, now: d
     certs = CertDir(directory.resolve(spelled))
     atomic.make_directory(certs.root / "ECC")
     atomic.make_directory(directory.resolve(config.get("upgrade.filePath")))
+    tighten(certs)
     ensure_root(certs, spelled, site_settings.root_sha256 is None, now)
     ensure_intermediate(certs, spelled, config.server_host, now)
     authority = load_authority(certs, config.server_host)

@@ -27,6 +27,9 @@ from rop_server.control import SiteControl, core_settings
 from rop_server.core.codes import Enrolment, SignedCertificate
 from rop_server.core.devices import DeviceService
 from rop_server.core.hub import Clock, Hub
+from rop_server.manage.app import build_manage_app
+from rop_server.manage.listener import ManageListener
+from rop_server.manage.trust import tls_context
 from rop_server.net.listener import port_error
 from rop_server.net.ports import DEVICE_PORTS, DevicePorts, open_device_sockets
 from rop_server.net.tls import TlsContexts
@@ -70,11 +73,13 @@ class Server:
         app = build_client_app(self.devices, lambda: self.control.effective, lambda: self._ca_hash)
         self.client = ClientListener(app)
         self._client_listens = False
+        self.manage = ManageListener(build_manage_app(self.devices, book, self.control, self.alarms))
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
 
     async def start(self, client_bind: str) -> None:
         """Open the remaining ports and begin to tick. Raises `PortInUse`."""
+        await self._start_management()
         port = self.site.config.port("clientHttp")
         try:
             await self.client.start(client_bind, port)
@@ -82,6 +87,20 @@ class Server:
             raise port_error(port, "ports.clientHttp", error) from error
         self._client_listens = True
         self._tick()
+
+    async def _start_management(self) -> None:
+        directory = self.site.directory
+        await self.manage.start_unix(directory.manage_socket)
+        listen = self.site.settings.management_listen
+        if listen is None:
+            return
+        host, _, number = listen.rpartition(":")
+        host = host.strip("[]")
+        context = tls_context(directory.manage, host, CLOCK.wall())
+        try:
+            await self.manage.start_tcp(host, int(number), context)
+        except OSError as error:
+            raise port_error(int(number), "rop.management.listen", error) from error
 
     def ready(self) -> Mapping[str, bool]:
         """Each port by its name in config.json, and whether it listens."""
@@ -91,7 +110,7 @@ class Server:
         """Accept nobody, answer what is in flight (bounded), close everything."""
         self.ports.stop_listening()
         self._client_listens = False
-        await self.client.stop(STOP_LIMIT)
+        await asyncio.gather(self.client.stop(STOP_LIMIT), self.manage.stop())
         await _within(STOP_LIMIT, lambda: not self.devices.calls_in_flight)
         self.ports.close()
         await _within(CLOSE_LIMIT, lambda: not self.ports.connections)

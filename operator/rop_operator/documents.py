@@ -35,6 +35,7 @@ _NOT_FINITE = frozenset(sign + dot for sign in ("", "+", "-") for dot in (".inf"
     ".NAN",
 }
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_POINT = re.compile(r"\.[0-9](_?[0-9])*([eE][-+]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}")
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?)*")
@@ -116,8 +117,8 @@ def scalar(text: str) -> Any:
         return _WORDS[text]
     if text in _NOT_FINITE:
         raise ValueError("infinite and not-a-number values do not exist in JSON")
-    if text[0] == "." and _FLOAT.fullmatch(text):
-        return _number(float(text))
+    if text[0] == "." and _POINT.fullmatch(text):
+        return _number(text.replace("_", ""))
     if text[0] not in "+-0123456789" or _DATE.match(text):
         return text
     plain = text.replace("_", "")
@@ -126,7 +127,7 @@ def scalar(text: str) -> Any:
         value = _integer(found[2]) * (-1 if found[1] == "-" else 1)
         if -(2**63) <= value < 2**64:
             return value
-    return _number(float(plain)) if _FLOAT.fullmatch(plain) else text
+    return _number(plain, text) if _FLOAT.fullmatch(plain) else text
 
 
 def _integer(digits: str) -> int:
@@ -136,10 +137,13 @@ def _integer(digits: str) -> int:
     return int(digits, 0)
 
 
-def _number(value: float) -> int | float:
-    """As it comes out of JSON: a float without a fraction below 1e21 is written, and read, as a whole number."""
+def _number(digits: str, text: str = "") -> int | float | str:
+    """As it comes out of JSON: a float without a fraction below 1e21 is written, and read, as a whole number. One
+    that no float can hold stays text.
+    """
+    value = float(digits)
     if math.isinf(value):
-        raise ValueError("the number is too large")
+        return text or digits
     return int(value) if value.is_integer() and abs(value) < 1e21 else value
 
 

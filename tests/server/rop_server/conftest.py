@@ -1,8 +1,9 @@
-"""A book, devices in memory that speak the real codecs, and a server around them, for the interfaces of the server."""
+"""A book, devices in memory that speak the real codecs, and a control, for the interfaces of the server."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rop_data.config import Config, ConfigError, generate
+from rop_server import logs
 from rop_server.core.facade import Battery, CallError, DeviceLink, IssuedCode, Request
 from rop_server.core.learned import learned_from
 from rop_server.manage.control import ApplyResult
@@ -228,10 +231,6 @@ def no_name_document() -> bytes:
 @pytest.fixture
 async def log_lines() -> AsyncIterator[Callable[[], str]]:
     """Everything logged during the test."""
-    import io
-
-    from rop_server import logs
-
     stream = io.StringIO()
     logs.configure(stream, logs.LEVELS)
     yield stream.getvalue

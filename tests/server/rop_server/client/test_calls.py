@@ -40,7 +40,8 @@ async def test_devices_in_order_of_arrival(client: Any, devices: Any) -> None:
     devices.connect(UID, battery=True, firmware=None)
     answer = await client("GET", "/v1.0/devices")
     assert answer.body.decode() == (
-        '{"totalRows":2,"items":[{"family":"powered","uid":"95270000000TEST2","model":"Reolink Grün","firmware":"v3.1"},'
+        '{"totalRows":2,"items":['
+        '{"family":"powered","uid":"95270000000TEST2","model":"Reolink Grün","firmware":"v3.1"},'
         '{"family":"battery","uid":"95270000000TEST1","model":"E1"}]}'
     )
     devices.drop(UID)
@@ -171,7 +172,8 @@ async def test_bad_bodies(client: Any, body: bytes) -> None:
 async def test_the_content_type_is_ignored(client: Any) -> None:
     body = b'{"uid":"%s"}' % UID.encode()
     head = (
-        b"POST /v1.0/devices/initialization-session HTTP/1.1\r\nHost: x\r\nContent-Type: text/html; charset=latin-1\r\n"
+        b"POST /v1.0/devices/initialization-session HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: text/html; charset=latin-1\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body)
     )
     assert (await client.raw(head + body)).status == 200

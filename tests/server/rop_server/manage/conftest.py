@@ -1,0 +1,76 @@
+"""The management interface on a real unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from rop_server.manage.app import build_manage_app
+from rop_server.manage.listener import ManageListener
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers and document."""
+
+    status: int
+    headers: Any
+    body: Any
+
+    @property
+    def symbol(self) -> str:
+        return str(self.body["error"]["symbol"])
+
+
+@dataclass
+class Manager:
+    """Calls `/manage/v1` and carries the manager's header and fence once it has them."""
+
+    session: aiohttp.ClientSession
+    base: str = "http://localhost"
+    id: str | None = None
+    fence: int | None = None
+
+    async def __call__(self, method: str, path: str, body: Any = None, **query: Any) -> Answer:
+        headers = {} if self.id is None else {"Rop-Manager": self.id}
+        if self.fence is not None and method != "GET":
+            query.setdefault("fence", self.fence)
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        url = f"{self.base}/manage/v1{path}"
+        options: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
+        async with self.session.request(method, url, params=params, headers=headers, **options) as answer:
+            text = await answer.text()
+            document = await answer.json() if "json" in answer.content_type else text
+            return Answer(answer.status, answer.headers, document)
+
+    async def take(self, name: str = "engine", take_over: bool = False) -> Answer:
+        answer = await self("PUT", "/manager", {"id": name, "takeOver": take_over})
+        if answer.status == 200:
+            self.id, self.fence = name, answer.body["fence"]
+        return answer
+
+
+@pytest.fixture
+def app(devices: Any, book: Any, control: Any, clock: Any) -> Any:
+    return build_manage_app(devices, book, control, clock=clock)
+
+
+@pytest.fixture
+async def socket_path(app: Any, tmp_path: Path) -> AsyncIterator[Path]:
+    listener = ManageListener(app)
+    path = tmp_path / "run" / "manage.sock"
+    await listener.start_unix(path)
+    yield path
+    await asyncio.wait_for(listener.stop(), 15)
+
+
+@pytest.fixture
+async def manage(socket_path: Path) -> AsyncIterator[Manager]:
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket_path))) as session:
+        yield Manager(session)

@@ -1,0 +1,296 @@
+"""Identity, manager and fences, configuration, tokens and scopes, listeners, metrics, OpenAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from openapi_spec_validator import validate
+
+from rop_server.manage.app import build_manage_app
+from rop_server.manage.listener import ManageListener
+from rop_server.manage.openapi import document
+from rop_server.manage.operations import OPERATIONS
+from rop_server.manage.trust import tls_context
+
+UID = "95270000000TEST1"
+SECRETS = ("authCode.signKey", "deviceAuth.deviceKeys", "alarm.notificationURL")
+
+
+async def test_health_and_readiness(manage: Any, control: Any) -> None:
+    assert (await manage("GET", "/health")).status == 200
+    ready = await manage("GET", "/ready")
+    assert (ready.status, ready.body["ready"]) == (200, True)
+    control.ports["signalingTLS"] = False
+    ready = await manage("GET", "/ready")
+    assert (ready.status, ready.body) == (
+        503,
+        {"ready": False, "ports": {"signalingTLS": False, "clientHttp": True}},
+    )
+
+
+async def test_identity(manage: Any, control: Any) -> None:
+    control.file_changed = True
+    control.pending_restart = ["serverHost"]
+    answer = await manage("GET", "/identity")
+    assert answer.body == {
+        "instanceID": "instance-1",
+        "host": "rop.example.net",
+        "version": "0.1.0",
+        "rootSHA256": "ab" * 32,
+        "caHash": "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=",
+        "adopted": False,
+        "ports": {"signalingTLS": 61005},
+        "serverCertificate": {"notAfter": "2023-11-15T22:13:20.000Z", "serial": "01"},
+        "manager": {"id": None, "fence": 0},
+        "configFileChanged": True,
+        "pendingRestart": ["serverHost"],
+        "features": ["settings", "claims", "events", "config", "access"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/nothing"), ("PATCH", "/devices"), ("GET", "/devices/x/y/z")]
+)
+async def test_every_answer_names_the_instance(manage: Any, method: str, path: str) -> None:
+    answer = await manage(method, path)
+    assert answer.status in {404, 405}
+    assert answer.headers["Rop-Instance"] == "instance-1"
+    assert set(answer.body["error"]) == {"symbol", "message"}
+
+
+async def test_an_unforeseen_failure_tells_nothing(manage: Any, control: Any, log_lines: Any) -> None:
+    control.ready = lambda: 1 / 0
+    answer = await manage("GET", "/ready")
+    assert (answer.status, answer.symbol) == (500, "server_internal_error")
+    assert answer.headers["Rop-Instance"] == "instance-1"
+    assert "ZeroDivisionError" not in json.dumps(answer.body)
+    assert "ZeroDivisionError" in log_lines()
+
+
+WRITES: list[tuple[str, str, Any]] = [
+    ("POST", f"/devices/{UID}/settings", {"read": ["pir"]}),
+    ("POST", f"/devices/{UID}/initialization-session", None),
+    ("PUT", f"/devices/{UID}/access", {"access": "Denied"}),
+    ("PUT", "/claims", {"policy": "Open", "uids": []}),
+    ("PUT", f"/claims/{UID}", None),
+    ("DELETE", f"/claims/{UID}", None),
+    ("PUT", "/config", {"members": {"heartBeatInterval": 30}}),
+    ("POST", "/config/reload", None),
+]
+
+
+def test_every_fenced_operation_is_tried_below() -> None:
+    fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced}
+    assert {(method, path.replace(UID, "{uid}")) for method, path, _ in WRITES} == fenced
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WRITES)
+async def test_writes_are_fenced(manage: Any, devices: Any, method: str, path: str, body: Any) -> None:
+    devices.connect(UID)
+    assert (await manage.take("engine")).body == {"id": "engine", "fence": 1}
+    manage.fence = None
+    assert (await manage(method, path, body)).symbol == "fenced"
+    assert (await manage(method, path, body, fence=0)).symbol == "fenced"
+    manage.id = "other"
+    answer = await manage(method, path, body, fence=1)
+    assert (answer.status, answer.symbol) == (409, "managed_elsewhere")
+    manage.id = None
+    assert (await manage(method, path, body)).symbol == "managed_elsewhere"
+    manage.id = "engine"
+    assert (await manage(method, path, body, fence="x")).status == 422
+    assert (await manage(method, path, body, fence=1)).status == 200
+
+
+async def test_management_is_taken_over_only_on_purpose(manage: Any) -> None:
+    await manage.take("a")
+    refused = await manage.take("b")
+    assert (refused.status, refused.symbol) == (409, "managed_elsewhere")
+    assert (await manage.take("a")).body == {"id": "a", "fence": 2}
+    assert (await manage.take("b", take_over=True)).body == {"id": "b", "fence": 3}
+    assert (await manage("GET", "/manager")).body == {"id": "b", "fence": 3}
+    for wrong in ({"id": ""}, {"id": "x\n"}, {}, {"id": "x", "takeOver": 1}):
+        assert (await manage("PUT", "/manager", wrong)).status == 422
+
+
+async def test_the_configuration_shows_no_secret(manage: Any, config: Any) -> None:
+    answer = await manage("GET", "/config")
+    assert answer.body["members"]["ports.signalingTLS"] == 61005
+    assert answer.body["members"]["timeout.signalingExec"] == 10000
+    assert set(answer.body["masked"]) == set(SECRETS)
+    text = json.dumps(answer.body)
+    for secret in (config.sign_key, *config.device_keys.values(), "s3cr3t"):
+        assert secret not in text
+    assert (await manage("GET", "/config")).body["masked"] == answer.body["masked"]
+
+
+async def test_members_are_compared(manage: Any, config: Any) -> None:
+    answer = await manage(
+        "POST",
+        "/config/compare",
+        {
+            "authCode.signKey": config.sign_key,
+            "alarm.notificationURL": "https://other/",
+            "heartBeatInterval": 20,
+            "timeout.socket": None,
+            "alarm.enabled": 1,
+            "serverHost": "rop.example.net",
+            "no.such": 5,
+        },
+    )
+    assert answer.body == {
+        "authCode.signKey": True,
+        "alarm.notificationURL": False,
+        "heartBeatInterval": True,
+        "timeout.socket": True,
+        "alarm.enabled": False,
+        "serverHost": True,
+        "no.such": False,
+    }
+
+
+async def test_members_are_written_and_told(manage: Any, book: Any) -> None:
+    url = "https://hooks.example.net/n3w"
+    answer = await manage("PUT", "/config", {"members": {"heartBeatInterval": 30, "alarm.notificationURL": url}})
+    assert answer.body == {
+        "applied": ["heartBeatInterval", "alarm.notificationURL"],
+        "restart": [],
+        "unchanged": [],
+    }
+    events = book.journal.since(1, book.journal.epoch)
+    assert [(event.type, event.data["applied"]) for event in events] == [
+        ("config.changed", ["heartBeatInterval", "alarm.notificationURL"])
+    ]
+    assert "n3w" not in events[0].body.decode()
+    assert (await manage("POST", "/config/reload")).body["restart"] == ["serverHost"]
+
+
+async def test_a_refused_configuration_names_field_and_rule(manage: Any) -> None:
+    answer = await manage("PUT", "/config", {"members": {"heartBeatInterval": 0}})
+    assert (answer.status, answer.symbol) == (422, "invalid_config")
+    assert answer.body["error"]["field"] == "heartBeatInterval"
+    assert answer.body["error"]["rule"] == "a whole number from 1 to 65535"
+    assert (await manage("PUT", "/config", {"members": []})).body["error"]["field"] == "members"
+
+
+async def test_metrics_have_bounded_labels(manage: Any, devices: Any, book: Any, clock: Any) -> None:
+    devices.connect(UID)
+    book.refused(UID, "signalingTLS", "Denied", clock.now)
+    book.code(UID, "Issued", None, clock.now)
+    answer = await manage("GET", "/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    for line in (
+        'rop_devices{state="Online"} 1.0',
+        'rop_device_refusals_total{port="signalingTLS",reason="Denied"} 1.0',
+        'rop_codes_total{what="Issued"} 1.0',
+        "rop_devices_connected 1.0",
+    ):
+        assert line in answer.body
+    assert UID not in answer.body
+
+
+async def test_the_openapi_document(manage: Any) -> None:
+    answer = await manage("GET", "/openapi.json")
+    assert answer.body == json.loads(json.dumps(document()))
+    validate(answer.body)
+    told = {(method.upper(), path) for path, methods in answer.body["paths"].items() for method in methods}
+    assert told == {(operation.method, "/manage/v1" + operation.path) for operation in OPERATIONS}
+
+
+def test_the_socket_is_for_owner_and_group(socket_path: Path) -> None:
+    assert stat.S_IMODE(socket_path.stat().st_mode) == 0o660
+
+
+async def test_writes_are_logged_with_the_peer(manage: Any, log_lines: Any) -> None:
+    await manage("PUT", f"/claims/{UID}")
+    line = next(line for line in log_lines().splitlines() if '"managed"' in line)
+    assert f"pid {os.getpid()} uid {os.getuid()}" in line
+    assert '"operation":"claim"' in line
+
+
+async def test_a_dead_socket_is_replaced_and_removed(
+    devices: Any, book: Any, control: Any, tmp_path: Path
+) -> None:
+    # Deeper than the kernel's limit for a socket path, as a data directory may be.
+    path = tmp_path / ("d" * 60) / ("e" * 60) / "manage.sock"
+    path.parent.mkdir(parents=True)
+    dead = tmp_path / "dead.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(dead))
+    dead.rename(path)
+    listener = ManageListener(build_manage_app(devices, book, control))
+    await listener.start_unix(path)
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    await listener.stop()
+    assert not path.exists()
+
+
+async def test_a_stop_answers_waiting_polls(devices: Any, book: Any, control: Any, tmp_path: Path) -> None:
+    path = tmp_path / "manage.sock"
+    listener = ManageListener(build_manage_app(devices, book, control))
+    await listener.start_unix(path)
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        url = f"http://localhost/manage/v1/events?since=1&epoch={book.journal.epoch}&wait=60"
+
+        async def poll() -> Any:
+            async with session.get(url) as answer:
+                return await answer.json()
+
+        waiting = asyncio.create_task(poll())
+        deadline = time.monotonic() + 5
+        while not book.journal._waiting and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        await listener.stop()
+        assert (await waiting)["items"] == []
+        assert time.monotonic() - began < 5
+
+
+async def test_tcp_needs_tls_and_a_token(app: Any, book: Any, tmp_path: Path, clock: Any) -> None:
+    listener = ManageListener(app)
+    await listener.start_tcp("127.0.0.1", 0, tls_context(tmp_path / "manage", "127.0.0.1", time.time()))
+    assert stat.S_IMODE((tmp_path / "manage" / "key.pem").stat().st_mode) == 0o600
+    trust = ssl.create_default_context(cafile=str(tmp_path / "manage" / "ca.pem"))
+    trust.verify_flags |= ssl.VERIFY_X509_STRICT
+    base = f"https://127.0.0.1:{listener.port}/manage/v1"
+    tokens = {scope: book.tokens.create(scope.lower(), scope, 0.0) for scope in ("Observe", "Control", "Admin")}
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
+
+            async def status(method: str, path: str, token: str | None, body: Any = None) -> int:
+                headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+                async with session.request(method, base + path, headers=headers, json=body) as answer:
+                    assert answer.headers["Rop-Instance"] == "instance-1"
+                    return answer.status
+
+            assert await status("GET", "/health", None) == 200
+            for token in (None, "", "rop_guess", tokens["Admin"] + "x"):
+                assert await status("GET", "/devices", token) == 401
+            assert await status("GET", "/devices", tokens["Observe"]) == 200
+            assert await status("PUT", f"/claims/{UID}", tokens["Observe"]) == 403
+            assert await status("PUT", f"/claims/{UID}", tokens["Control"]) == 200
+            assert await status("PUT", "/config", tokens["Control"], {"members": {}}) == 403
+            assert await status("PUT", "/config", tokens["Admin"], {"members": {}}) == 200
+            book.tokens.revoke("observe")
+            assert await status("GET", "/devices", tokens["Observe"]) == 401
+    finally:
+        await listener.stop()
+
+
+def test_the_tcp_certificate_is_kept_while_valid(tmp_path: Path) -> None:
+    folder, now = tmp_path / "manage", time.time()
+    tls_context(folder, "rop.example.net", now)
+    first = (folder / "cert.pem").read_bytes()
+    tls_context(folder, "rop.example.net", now + 86400)
+    assert (folder / "cert.pem").read_bytes() == first
+    tls_context(folder, "rop.example.net", now + 800 * 86400)
+    assert (folder / "cert.pem").read_bytes() != first

@@ -21,7 +21,8 @@ from rop_operator.ports import Endpoint, PortError
 FIELD_MANAGER = "ropctl"
 PAGE = 500
 LEASE_NAME = "rop-operator"
-_INVALID = re.compile(r"^Invalid value: (?:\"(?:[^\"\\]|\\.)*\"|[^:]*): ", re.DOTALL)
+_VALUE = r'"(?:[^"\\]|\\.)*"|[\[{].*?[\]}]|-?[0-9][-+.0-9eE]*|true|false|null'
+_INVALID = re.compile(rf"^Invalid value: (?:(?:{_VALUE}): )?", re.DOTALL)
 # "a/b" is invalid: [spec.uid: Invalid value: ...] and the like: what remains when there are no causes.
 _PREFIX = re.compile(r'^\S+ "[^"]*" is invalid: ')
 
@@ -227,8 +228,9 @@ def _refusals(ref: Ref, error: KubeError) -> list[Refusal]:
         fields = ", ".join(sorted({field.lstrip(".") for field, _ in error.causes}))
         remedy = "leave them to it, or take them over with --force-conflicts"
         return [Refusal(ref, "", f"another writer owns {fields}", remedy)]
-    if error.causes:
-        return [Refusal(ref, field, plain_rule(message)) for field, message in error.causes]
+    causes = [cause for cause in error.causes if cause[0] != "<nil>"] or error.causes
+    if causes:
+        return [Refusal(ref, field, plain_rule(message)) for field, message in causes]
     return [Refusal(ref, "", _PREFIX.sub("", error.message))]
 
 

@@ -337,14 +337,12 @@ class DeviceChannel:
             self._hello.clear()
         if self._outer is None:
             return []
-        packets = []
-        for body in self._outer.unwrap(data):
-            # One core packet per outer packet; the rest of the body is padding.
-            found = PacketReader().feed(body[: _core_length(body)])
-            if len(found) != 1:
-                raise ProtocolError("outer packet without a whole core packet")
-            packets += found
-        return packets
+        try:
+            return [_core_packet(body) for body in self._outer.unwrap(data)]
+        except ProtocolError:
+            self._outer.dead = True
+            self._outer.buffer.clear()
+            raise
 
     def _greeted(self, data: bytes) -> None:
         answer, signed = Hello.decode(data)
@@ -377,11 +375,15 @@ class DeviceChannel:
         return b"".join(pieces)
 
 
-def _core_length(body: bytes) -> int:
-    if len(body) < 24:
+def _core_packet(body: bytes) -> Packet:
+    """The one core packet of a server's outer packet; the rest of the body is padding."""
+    if len(body) < HEADER_LENGTH:
         raise ProtocolError(f"core packet of {len(body)} bytes")
     size: int = struct.unpack_from("<I", body, 8)[0]
-    return 24 + size
+    found = PacketReader().feed(body[: HEADER_LENGTH + size])
+    if len(found) != 1:
+        raise ProtocolError("outer packet without a whole core packet")
+    return found[0]
 
 
 class MediaMode(Enum):

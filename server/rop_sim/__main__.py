@@ -16,7 +16,7 @@ from rop_sim import control, files
 from rop_sim.camera import Camera
 from rop_sim.device import Traits
 from rop_sim.fleet import Fleet, uids
-from rop_sim.setup import Discovery, discovery_socket, serve_setup
+from rop_sim.setup import Discovery, address_towards, discovery_socket, serve_setup
 from rop_wire.auth import valid_uid
 from rop_wire.lan import DISCOVERY_PORT, DiscoveryReply
 
@@ -46,6 +46,7 @@ def _uid(_context: click.Context, _parameter: click.Parameter, value: str) -> st
 )
 @click.option("--uid", callback=_uid, required=True, help="16 characters A-Z, 0-9.")
 @click.option("--model", default="ROP Virtual", show_default=True)
+@click.option("--firmware", default=None, help="Firmware text of the handshake, before any upgrade.")
 @click.option("--name", default=None, help="Device name before anybody sets one.")
 @click.option("--battery", is_flag=True, help="Sleeps; holds only the keep-alive connection.")
 @click.option("--ptz", is_flag=True, help="Pans, tilts, zooms.")
@@ -70,14 +71,16 @@ def camera(state: Path, uid: str, strict: bool, **options: Any) -> None:
 async def _camera(state: Path, traits: Traits, options: dict[str, Any], strict: bool) -> int:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     (state / "ready.json").unlink(missing_ok=True)
-    one = Camera(state, traits, options["reconnect_min"], options["name"])
+    one = Camera(state, traits, options["reconnect_min"], options["name"], options["firmware"])
     loop = asyncio.get_running_loop()
     try:
         runner, port = await serve_setup(one, options["setup_address"], options["setup_port"])
         if not options["no_discovery"]:
             sock = discovery_socket(options["discovery_address"], options["discovery_port"])
-            reply = DiscoveryReply(traits.uid, options["setup_address"], port)
-            await loop.create_datagram_endpoint(lambda: Discovery(lambda: reply), sock=sock)
+            answers = Discovery(
+                lambda asker: DiscoveryReply(traits.uid, _own(options["setup_address"], asker), port)
+            )
+            await loop.create_datagram_endpoint(lambda: answers, sock=sock)
     except OSError as failure:
         click.echo(f"cannot listen: {failure}", err=True)
         return EXIT_PORT
@@ -85,8 +88,13 @@ async def _camera(state: Path, traits: Traits, options: dict[str, Any], strict: 
     life = asyncio.ensure_future(one.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, life.cancel)
+    if strict:
+        one.on_violation = life.cancel
     setup = {"address": options["setup_address"], "port": port}
-    files.write_json(state / "ready.json", {"uid": traits.uid, "setup": setup, "pid": os.getpid()})
+    asked = {"address": options["discovery_address"], "port": options["discovery_port"]}
+    discovery = None if options["no_discovery"] else asked
+    ready = {"uid": traits.uid, "setup": setup, "discovery": discovery, "pid": os.getpid()}
+    files.write_json(state / "ready.json", ready)
     try:
         await life
     except asyncio.CancelledError:
@@ -96,6 +104,11 @@ async def _camera(state: Path, traits: Traits, options: dict[str, Any], strict: 
         await runner.cleanup()
         (state / "ready.json").unlink(missing_ok=True)
     return EXIT_VIOLATION if strict and one.violations else 0
+
+
+def _own(address: str, asker: str) -> str:
+    """The set-up address to tell: on all interfaces, the one the asker is reached from."""
+    return address if address not in ("", "0.0.0.0") else address_towards(asker)  # noqa: S104 - compared only
 
 
 def _request(command: str, value: str | None) -> dict[str, Any]:
@@ -139,7 +152,7 @@ def ctl(state: Path, command: str, value: str | None) -> None:
 
 @main.command()
 @click.option("--devices", type=click.IntRange(1, 100_000), required=True)
-@click.option("--url", required=True, help="Client API of the server, http://HOST:61009.")
+@click.option("--url", "--session-url", "url", required=True, help="Client API of the server, http://HOST:61009.")
 @click.option("--battery", is_flag=True, help="Keep-alive connections instead of signaling.")
 @click.option("--prefix", default="FLEET", show_default=True, help="First characters of the UIDs.")
 @click.option("--seconds", type=float, default=0.0, help="Stay connected for so long; 0: until stopped.")

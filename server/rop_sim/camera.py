@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from rop_sim.files import DeviceLog
 from rop_sim.identity import Identity, IdentityStore, check_host
 from rop_sim.link import KeepAliveLink, Link, SignalingLink
 from rop_sim.provision import SetupError, hand_over, register, renew
+from rop_sim.watch import request_fault, response_fault
 from rop_wire import messages
 from rop_wire.commands import Command
 from rop_wire.errors import WireError
@@ -21,18 +23,29 @@ from rop_wire.lan import SetupDocument
 from rop_wire.packet import Packet
 
 CONNECT_SECONDS = 15.0
+RENEW_RETRY_SECONDS = 86_400.0
+UNANSWERED_LIMIT = 3
 _NET_FAULTS = (OSError, ssl.SSLError, TimeoutError, WireError)
 
 
 class Camera:
     """One virtual camera in a state folder."""
 
-    def __init__(self, folder: Path, traits: Traits, reconnect_min: float = 1.0, name: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        traits: Traits,
+        reconnect_min: float = 1.0,
+        name: str | None = None,
+        firmware: str | None = None,
+    ) -> None:
         self.log = DeviceLog(folder / "device.log")
         fresh = not (folder / "device.json").exists()
         self.device = Device(traits, folder / "device.json", self.log)
         if fresh and name:
             self.device.settings.deviceName = name
+        if fresh and firmware:
+            self.device.settings.firmware = firmware
         self.device.save()
         self.store = IdentityStore(folder / "identity")
         self.identity = self.store.load()
@@ -47,6 +60,10 @@ class Camera:
         self._interval = 20.0
         self._awake_now = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waking = False
+        self._wake_again = False
+        self._renew_after = 0.0
+        self.on_violation: Callable[[], object] | None = None
 
     # -- set-up ---------------------------------------------------------------------------------
 
@@ -120,25 +137,53 @@ class Camera:
             self.log("refused", at="connect", why=type(failure).__name__)
 
     async def _fresh(self, identity: Identity) -> Identity:
-        """Renew the certificate at two thirds of its life, register when the server wants it."""
-        start, end = identity.certificate_life()
-        if time.time() > start + (end - start) * 2 / 3:
-            identity = await renew(identity, self.traits.uid)
-            self._keep(identity)
-            self.log("certificate", until=int(identity.certificate_life()[1]))
-            self._must_register = True
+        """Renew the certificate at two thirds of its life, register when the server wants it. A failed attempt
+        is told and the camera goes on with what it has.
+        """
+        if await self.renew_if_due():
+            identity = self.identity or identity
         if self._must_register or not identity.registered:
-            context = self.store.client_context(identity)
-            identity = await register(identity, context, self.traits.uid)
-            self._keep(identity)
+            try:
+                context = self.store.client_context(identity)
+                registered = await register(identity, context, self.traits.uid)
+            except SetupError as failure:
+                if not identity.registered:
+                    raise
+                self.log("refused", at=failure.symbol)
+                return identity
+            identity = self._keep(identity, registered)
             self._must_register = False
             self.log("registered")
         return identity
 
-    def _keep(self, identity: Identity) -> None:
-        if self.identity is not None:  # not reset meanwhile
-            self.identity = identity
-            self.store.save(identity)
+    async def renew_if_due(self, now: float | None = None) -> bool:
+        """Get a new certificate when less than a third of its life is left; True when it was got. A failure is
+        told, and tried again after a day (at once when the certificate has ended). `now` in epoch seconds.
+        """
+        old, now = self.identity, time.time() if now is None else now
+        if old is None:
+            return False
+        start, end = old.certificate_life()
+        if now <= start + (end - start) * 2 / 3 or (now < self._renew_after and now < end):
+            return False
+        try:
+            renewed = await renew(old, self.traits.uid)
+        except SetupError as failure:
+            self._renew_after = now + RENEW_RETRY_SECONDS
+            self.log("refused", at=failure.symbol)
+            return False
+        self._keep(old, renewed)
+        self._renew_after = 0.0
+        self._must_register = True
+        self.log("certificate", until=int(renewed.certificate_life()[1]))
+        return True
+
+    def _keep(self, old: Identity, new: Identity) -> Identity:
+        """Store what came of the old identity, unless a reset or another set-up has replaced it meanwhile."""
+        if self.identity is old:
+            self.identity = new
+            self.store.save(new)
+        return new
 
     async def _signaling(self, identity: Identity) -> None:
         link = SignalingLink(self.device.handshake(), self._packet, self._ended)
@@ -173,21 +218,42 @@ class Camera:
     async def _beat(self, link: Link, payload: Any, seconds: float | None) -> None:
         """Heartbeats until the connection ends. The interval of 61003 comes with the handshake's answer."""
         assert link.ended is not None
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + CONNECT_SECONDS
         while not link.lost:
-            pause = (seconds or self._interval) if link.ready else CONNECT_SECONDS
+            pause = seconds or self._interval
+            pause = pause if link.ready else min(pause, CONNECT_SECONDS)
             done, _ = await asyncio.wait([link.ended], timeout=pause)
             if done:
                 return
-            if link.ready:
-                link.ask(Command.HEARTBEAT, payload())
-            else:
+            if not link.ready and loop.time() < patience:
+                continue
+            if not link.ready or len(link.asked) > UNANSWERED_LIMIT:
                 link.close()
+                continue
+            link.ask(Command.HEARTBEAT, payload())
+            if await self.renew_if_due():
+                self._must_register = False
+                await self._register_quietly()
+
+    async def _register_quietly(self) -> None:
+        """Register after a renewal, while the connections stay."""
+        identity = self.identity
+        if identity is None:
+            return
+        try:
+            registered = await register(identity, self.store.client_context(identity), self.traits.uid)
+        except SetupError as failure:
+            self._must_register = True
+            self.log("refused", at=failure.symbol)
+            return
+        self._keep(identity, registered)
+        self.log("registered")
 
     def _judge(self, link: Link) -> None:
         """What the end of a connection says."""
         if link.violation:
-            self.violations += 1
-            self.log("violation", what=link.violation)
+            self._violated(link.violation)
         if not link.ready:
             self._must_register = True
             self.log("refused", at="handshake")
@@ -204,29 +270,41 @@ class Camera:
 
     # -- packets --------------------------------------------------------------------------------
 
+    def _violated(self, what: str) -> None:
+        """The server broke the protocol."""
+        self.violations += 1
+        self.log("violation", what=what)
+        if self.on_violation is not None:
+            self.on_violation()
+
     def _packet(self, link: Link, packet: Packet) -> None:
         if not packet.is_request:
             self._response(link, packet)
-        elif packet.command == Command.WAKE_UP and isinstance(link, KeepAliveLink):
-            link.send(packet.reply(payload=messages.EMPTY_DOCUMENT))
-            self._wake()
-        elif packet.command == Command.SLEEP and isinstance(link, SignalingLink):
+            return
+        fault = request_fault(packet, self.traits.battery, link.keep_alive, link.ready)
+        if fault is not None:
+            self._violated(fault)
+        if link.keep_alive:
+            if packet.command == Command.WAKE_UP:
+                link.send(packet.reply(payload=messages.EMPTY_DOCUMENT))
+                self._wake()
+        elif fault is None and packet.command == Command.SLEEP:
             link.send(packet.reply())
-            if self.traits.battery:
-                link.close()
-        elif isinstance(link, KeepAliveLink):
-            self.violations += 1
-            self.log("violation", what=f"command {packet.command} on the keep-alive connection")
+            link.finish()
         else:
             for answer in self.device.answer(packet):
                 link.send(answer)
 
     def _response(self, link: Link, packet: Packet) -> None:
+        fault = response_fault(packet, link.asked, link.keep_alive)
+        if fault is not None:
+            self._violated(fault)
+            return
         if packet.command != Command.HANDSHAKE or link.ready:
             return
         link.ready = True
         self._backoff.reset()
-        if isinstance(link, KeepAliveLink):
+        if link.keep_alive:
             self._interval = messages.HandshakeReply.decode(packet.payload).heartbeat_interval_ms / 1000
             self.log("online", transport="KeepAlive")
             link.ask(Command.HEARTBEAT, self.device.heartbeat())
@@ -236,18 +314,32 @@ class Camera:
             link.ask(Command.NETWORK_REPORT, messages.NetworkReport(self.traits.network).encode())
 
     def _wake(self) -> None:
+        """Open the signaling connection, or once more when it is just ending; one at a time."""
         self.log("woken")
-        if self.signaling is None and self.identity is not None:
-            task = asyncio.get_running_loop().create_task(self._awake(self.identity))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self.identity is None:
+            return
+        if self._waking:
+            self._wake_again = self.signaling is not None and self.signaling.closing
+            return
+        self._waking = True
+        task = asyncio.get_running_loop().create_task(self._awake())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _awake(self, identity: Identity) -> None:
+    async def _awake(self) -> None:
+        """A signaling connection until it ends, and the next one when a wake-up came meanwhile."""
         try:
-            await self._signaling(identity)
-        except _NET_FAULTS as failure:
-            self._must_register = True
-            self.log("refused", at="connect", why=type(failure).__name__)
+            while self.identity is not None:
+                self._wake_again = False
+                try:
+                    await self._signaling(self.identity)
+                except _NET_FAULTS as failure:
+                    self._must_register = True
+                    self.log("refused", at="connect", why=type(failure).__name__)
+                if not self._wake_again:
+                    return
+        finally:
+            self._waking = False
 
     # -- what happens at the camera itself ------------------------------------------------------
 
@@ -261,7 +353,7 @@ class Camera:
                 await asyncio.wait_for(self._awake_now.wait(), CONNECT_SECONDS)
         if self.signaling is None or not self.signaling.ready:
             return False
-        event = messages.AlarmEvent("0", "MD", ai_type)
+        event = messages.AlarmEvent("0", "MD", "none" if ai_type == "MD" else ai_type)
         self.signaling.ask(Command.ALARM, messages.AlarmMessage((event,)).encode())
         self.log("alarm", ai=ai_type)
         return True

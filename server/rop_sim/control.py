@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rop_sim.camera import Camera
 
 MAX_LINE = 65536
+MAX_SOCKET_NAME = 108
 
 
 class ControlError(Exception):
@@ -58,7 +62,21 @@ async def serve(camera: Camera, path: Path) -> asyncio.Server:
             writer.close()
 
     path.unlink(missing_ok=True)
-    return await asyncio.start_unix_server(client, path, limit=MAX_LINE)
+    with short_name(path) as name:
+        return await asyncio.start_unix_server(client, name, limit=MAX_LINE)
+
+
+@contextmanager
+def short_name(path: Path) -> Iterator[str]:
+    """A name for a socket whose path may be too long for one (108 bytes on Linux)."""
+    if len(os.fsencode(path)) < MAX_SOCKET_NAME:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def call(path: Path, request: dict[str, Any], seconds: float = 30.0) -> dict[str, Any]:
@@ -66,7 +84,8 @@ def call(path: Path, request: dict[str, Any], seconds: float = 30.0) -> dict[str
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(seconds)
         try:
-            sock.connect(str(path))
+            with short_name(path) as name:
+                sock.connect(name)
         except OSError as failure:
             raise ControlError(f"no camera runs in {path.parent} ({failure.strerror})") from None
         sock.sendall(json.dumps(request).encode() + b"\n")

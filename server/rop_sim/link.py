@@ -12,11 +12,14 @@ from rop_wire.encrypted import HELLO_STALE_KEY, DeviceChannel
 from rop_wire.errors import ProtocolError
 from rop_wire.packet import REQUEST, Packet, PacketReader
 
+FINISH_SECONDS = 2.0
+
 
 class Link(asyncio.Protocol):
     """Common part: numbering, sending, the end. `on_packet` gets requests and responses of the server."""
 
-    __slots__ = ("_transport", "ended", "lost", "on_end", "on_packet", "ready", "request_id", "violation")
+    __slots__ = ("_transport", "asked", "ended", "lost", "on_end", "on_packet", "ready", "request_id", "violation")
+    keep_alive = False
 
     def __init__(
         self, on_packet: Callable[["Link", Packet], None], on_end: Callable[["Link"], None] | None = None
@@ -24,6 +27,7 @@ class Link(asyncio.Protocol):
         self.on_packet = on_packet
         self.on_end = on_end
         self.request_id = 0
+        self.asked: dict[int, int] = {}
         self.ready = False
         self.lost = False
         self.violation: str | None = None
@@ -62,12 +66,26 @@ class Link(asyncio.Protocol):
             self._transport.write(self.encode(packet))
 
     def ask(self, command: Command, payload: bytes = b"") -> None:
-        """Send a request of ours."""
+        """Send a request of ours; all but the network report are answered."""
         self.request_id += 1
+        if command != Command.NETWORK_REPORT:
+            self.asked[self.request_id] = command
         self.send(Packet(REQUEST, command, self.request_id, payload=payload))
 
+    def finish(self) -> None:
+        """End the connection after what was sent."""
+        if self._transport is not None:
+            self._transport.close()
+            # A TLS end waits for the other side's word; a server may never say it.
+            asyncio.get_running_loop().call_later(FINISH_SECONDS, self._transport.abort)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection has ended or is about to."""
+        return self.lost or (self._transport is not None and self._transport.is_closing())
+
     def close(self) -> None:
-        """End the connection."""
+        """End the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -108,6 +126,7 @@ class KeepAliveLink(Link):
     """Encrypted TCP. `stale`: the server wants a new registration."""
 
     __slots__ = ("_channel", "_greeted", "_handshake")
+    keep_alive = True
 
     def __init__(
         self,

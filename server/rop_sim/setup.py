@@ -1,6 +1,7 @@
 """What a camera offers on its LAN: discovery (UDP) and set-up (HTTP). Source: lan-setup 1 and 2."""
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable
 
@@ -16,9 +17,9 @@ MAX_BODY = 65536
 
 
 class Discovery(asyncio.DatagramProtocol):
-    """Answers discovery requests with the address the request came to; silent on anything else."""
+    """Answers discovery requests, silent on anything else. `reply` gives the answer for an asker's address."""
 
-    def __init__(self, reply: Callable[[], DiscoveryReply]) -> None:
+    def __init__(self, reply: Callable[[str], DiscoveryReply]) -> None:
         self._reply = reply
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -29,7 +30,7 @@ class Discovery(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer to the sender."""
         if is_discovery_request(data) and self._transport is not None:
-            self._transport.sendto(self._reply().encode(), addr)
+            self._transport.sendto(self._reply(addr[0]).encode(), addr)
 
 
 def discovery_socket(address: str, port: int) -> socket.socket:
@@ -46,10 +47,28 @@ def discovery_socket(address: str, port: int) -> socket.socket:
     return sock
 
 
+def address_towards(asker: str) -> str:
+    """Our IPv4 address on the way to an asker."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((asker, 9))
+        own: str = probe.getsockname()[0]
+        return own
+
+
+def is_local(address: str | None) -> bool:
+    """Whether a set-up request came from the local network (lan-setup 2)."""
+    try:
+        return address is not None and not ipaddress.ip_address(address.partition("%")[0]).is_global
+    except ValueError:
+        return False
+
+
 def setup_app(camera: Camera) -> web.Application:
     """The HTTP service of a camera."""
 
     async def set_up(request: web.Request) -> web.Response:
+        if not is_local(request.remote):
+            return _json(400, lan.setup_error("cmd_exec_error", "set-up from the local network only"))
         try:
             document = SetupDocument.decode(await request.read())
             await camera.set_up(document)

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
-import segno
 
-from rop_operator.adapters.lan import NetworkLan
 from rop_operator.api.facts import Found, Ref, Session
 from rop_operator.api.registry import kind_called
 from rop_operator.cli.backend import Backend, Object, condition
@@ -47,6 +45,8 @@ def lan_options(function: click.decorators.FC) -> click.decorators.FC:
 
 
 def _lan(address: str, port: int, cidrs: str, allow_loopback: bool) -> Lan:
+    from rop_operator.adapters.lan import NetworkLan  # aiohttp: half a second that other commands need not wait
+
     networks = [cidr.strip() for cidr in cidrs.split(",") if cidr.strip()]
     if allow_loopback:
         networks.append("127.0.0.0/8")
@@ -209,6 +209,8 @@ async def qr(backend: Backend, target: Target, camera: str, once: bool) -> int:
     Example: ropctl qr gate
     Exit codes: 0; 1 no code can be made, or it expired while counting down; 64 usage.
     """
+    import segno
+
     namespace = await effective_namespace(backend, target)
     item = await fetch(backend, Ref("Camera", namespace, _camera_name(camera)))
     session = await _session(backend, item)

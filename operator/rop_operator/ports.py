@@ -26,6 +26,10 @@ class PortError(Exception):
         self.message = message
 
 
+class NothingSent(PortError):
+    """A hand-over that never began: nothing reached the camera, which is as it was."""
+
+
 class Store(Protocol):
     """Documents, their status and their events."""
 
@@ -166,7 +170,8 @@ class Lan(Protocol):
 
     async def hand_over(self, address: str, port: int, session: Session) -> str | None:
         """POST the session to the camera; None on success, else the symbol it answered.
-        PortError: `NotReachableFromHere` (address outside the allowed networks or no route), `CameraSilent`.
+        NothingSent: `NotReachableFromHere` (address outside the allowed networks), `CameraSilent` (no connection).
+        PortError: `CameraSilent` (no answer: what became of the camera is not known).
         """
         ...
 

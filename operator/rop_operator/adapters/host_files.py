@@ -20,7 +20,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 @dataclass
 class Scan:
     """What a directory holds. `documents`: accepted ones with their file. `twice`: refused because two files have
-    them. `broken`: files of which nothing is applied. `objects`: number of objects per file, foreign ones included.
+    them. `broken`: files of which nothing is applied. `objects`: objects per file, foreign ones included.
     """
 
     documents: dict[Ref, tuple[Parsed, str]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import aiohttp
 
 from rop_operator.api.facts import Found, Session
-from rop_operator.ports import PortError
+from rop_operator.ports import NothingSent, PortError
 from rop_wire.errors import ProtocolError
 from rop_wire.lan import DISCOVERY_PORT, SETUP_PATH, DiscoveryReply, discovery_request, setup_answer
 
@@ -117,7 +117,7 @@ class NetworkLan:
         """POST the session. The camera answers after it fetched its certificate, which may take a minute."""
         why = self.refused(address)
         if why:
-            raise PortError("NotReachableFromHere", why)
+            raise NothingSent("NotReachableFromHere", why)
         body = json.dumps(dict(session.document), separators=(",", ":")).encode()
         timeout = aiohttp.ClientTimeout(total=SETUP_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
         host = f"[{address}]" if ":" in address else address
@@ -132,10 +132,12 @@ class NetworkLan:
                 ) as answer,
             ):
                 return setup_answer(answer.status, await answer.content.read(MAX_SETUP_ANSWER))
+        except aiohttp.ConnectionTimeoutError as error:
+            raise NothingSent("CameraSilent", f"{address}:{port}: no connection in time") from error
         except TimeoutError as error:
             raise PortError("CameraSilent", f"{address}:{port} did not answer in time") from error
         except aiohttp.ClientConnectorError as error:
-            raise PortError(
+            raise NothingSent(
                 "CameraSilent", f"{address}:{port}: {error.os_error.strerror or 'no connection'}"
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -1,0 +1,124 @@
+"""The engine: one queue, a few workers, one observer per server. Every pass starts from what is."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from rop_operator.api.facts import Found, Ref, Session
+from rop_operator.ports import Clock, Fleet, Lan, PortError, Runtime, Secrets, Store
+from rop_operator.reconcile.cameras import Cameras
+from rop_operator.reconcile.roster import Roster
+from rop_operator.reconcile.servers import Servers
+from rop_operator.reconcile.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+WORKERS = 8
+# Changes of devices reach the server's status together.
+GATHER_SECONDS = 0.2
+
+
+class Engine:
+    """Reconciles RopServers and Cameras. `runtime` None: servers are not run here. `manager_id` is how this
+    engine calls itself to servers; it stays the same over restarts.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        secrets: Secrets,
+        fleet: Fleet,
+        runtime: Runtime | None,
+        lan: Lan,
+        clock: Clock,
+        manager_id: str,
+    ) -> None:
+        self._store = store
+        self._lan = lan
+        self._queue = WorkQueue()
+        self._roster = Roster()
+        self._servers = Servers(
+            store,
+            secrets,
+            fleet,
+            runtime,
+            clock,
+            manager_id,
+            self._roster,
+            camera_due=self.look_at,
+            server_due=lambda ref: self._queue.add_after(ref, GATHER_SECONDS),
+        )
+        self._cameras = Cameras(store, lan, clock, self._roster, self._servers.links.get, self._queue_server)
+
+    def _queue_server(self, ref: Ref) -> None:
+        self._queue.add_after(ref, GATHER_SECONDS)
+
+    def look_at(self, ref: Ref) -> None:
+        """Reconcile this document soon."""
+        self._queue.add(ref)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. Raises what the store's stream of changes raises."""
+        feeder = asyncio.create_task(self._feed(), name="changes")
+        workers = [asyncio.create_task(self._work(), name=f"worker {n}") for n in range(WORKERS)]
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait({feeder, stopping, *workers}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+                raise RuntimeError(f"{task.get_name()} ended")
+        finally:
+            tasks = (feeder, stopping, *workers)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._queue.close()
+            await self._cameras.close()
+            await self._servers.close()
+
+    async def _feed(self) -> None:
+        async for ref in self._store.changes():
+            if ref.kind == "Camera":
+                await self._camera_changed(ref)
+            self._queue.add(ref)
+
+    async def _camera_changed(self, ref: Ref) -> None:
+        """Its server's claims and its rivals may be concerned."""
+        for entry in self._roster.update(ref, await self._store.get(ref)):
+            self._queue_server(entry.server)
+            for rival in self._roster.of_uid(entry.server, entry.uid):
+                self._queue.add(rival)
+
+    async def _work(self) -> None:
+        while True:
+            ref = await self._queue.get()
+            try:
+                await self._reconcile(ref)
+            finally:
+                self._queue.done(ref)
+
+    async def _reconcile(self, ref: Ref) -> None:
+        try:
+            part = self._servers if ref.kind == "RopServer" else self._cameras
+            wait = await part.reconcile(ref)
+        except PortError as error:
+            delay = self._queue.retry(ref)
+            log.warning("%s: %s; again in %.0f s", ref, error.message, delay)
+        except Exception:
+            delay = self._queue.retry(ref)
+            log.exception("%s: reconciling failed; again in %.0f s", ref, delay)
+        else:
+            self._queue.succeeded(ref)
+            if wait is not None:
+                self._queue.add_after(ref, wait)
+
+    async def session(self, server: Ref, uid: str) -> Session:
+        """An initialization session of a server, for a hand-over from elsewhere. PortError."""
+        link = self._servers.links.get(server)
+        if link is None or link.server is None:
+            raise PortError("ServerNotReady", f"{server} is not connected; see its conditions")
+        return await link.server.initialization_session(uid)
+
+    async def discover(self, seconds: float) -> Sequence[Found]:
+        """What answers on the LAN. PortError."""
+        return await self._lan.discover(seconds)

@@ -161,6 +161,8 @@ def main() -> None:
         _fail(EX_TEMPFAIL, error)
     except (ConfigError, PkiError) as error:
         _fail(EX_CONFIG, error)
+    except OSError as error:  # the data directory cannot be read or written
+        _fail(EX_TEMPFAIL, error)
 
 
 if __name__ == "__main__":

@@ -135,9 +135,16 @@ class Server:
         """The one timer of the process: once per second."""
         loop = asyncio.get_running_loop()
         self._ticker = loop.call_later(1.0, self._tick)
-        self.ports.tick()
-        self.control.tick()
+        for duty in (self.ports.tick, self.control.tick, self._flush, self._check_certificate):
+            try:
+                duty()
+            except Exception:  # a full disk, say: the other duties go on, this one is tried again
+                log.exception("tick", message="nok")
+
+    def _flush(self) -> None:
         self.book.flush(CLOCK.wall())
+
+    def _check_certificate(self) -> None:
         if CLOCK.monotonic() >= self._certificate_due:
             self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
             self.renew_certificate()

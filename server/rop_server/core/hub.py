@@ -94,10 +94,14 @@ class Hub:
                 wake.failed("device_offline")
         if entry is None:
             self.keep_awake.pop(uid, None)
+        kind = connection.transport_kind
+        log.info(
+            "device-offline" if entry is None else "device-connection-lost", uid=uid, transport=kind, reason=reason
+        )
         self.events.disconnected(
             uid,
             entry.link() if entry is not None else None,
-            connection.transport_kind,
+            kind,
             reason,
             self.clock.wall(),
         )
@@ -159,10 +163,13 @@ class Hub:
         if entry is None:  # the send above ended the connection
             return
         self.events.connected(entry.link(), connection.transport_kind, wall)
+        log.info("device-online", uid=told.uid, transport=connection.transport_kind, firmware=told.firmware)
         if connection.transport_kind == SIGNALING:
             wake = self.wakes.pop(told.uid, None)
             if wake is not None:
                 wake.connected(connection)
+        elif told.uid in self.wakes and older is not None:
+            self._ask_to_wake(self.wakes[told.uid], connection)
 
     def _identified(self, connection: Connection, uid: str) -> bool:
         """The UID of the handshake must be the one the transport proved."""
@@ -255,15 +262,16 @@ class Hub:
         limits = self.settings
         now = self.clock.monotonic()
         wake = self.wakes[uid] = Wake(now, limits.wake_answer_timeout, limits.wake_connect_timeout)
-        asked = wake
-
-        def done(outcome: Outcome) -> None:
-            if isinstance(outcome, Answer):
-                asked.answered(self.clock.monotonic())
-
-        self.request(keep_alive, Command.WAKE_UP, b"", limits.wake_answer_timeout, done)
+        self._ask_to_wake(wake, keep_alive)
         self.events.woken(uid, self.clock.wall())
         return wake
+
+    def _ask_to_wake(self, wake: Wake, keep_alive: Connection) -> None:
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Answer):
+                wake.answered(self.clock.monotonic())
+
+        self.request(keep_alive, Command.WAKE_UP, b"", self.settings.wake_answer_timeout, done)
 
     def hold_awake(self, uid: str, seconds: float) -> None:
         """A play session was created: no sleep before it expires."""

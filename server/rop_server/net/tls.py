@@ -69,7 +69,10 @@ def peer_certificate(transport: asyncio.BaseTransport) -> Certificate | None:
         told.clear()  # the transport would keep this large decoded copy for its whole life
     if der is None:
         return None
-    facts = describe(x509.load_der_x509_certificate(der))
+    try:
+        facts = describe(x509.load_der_x509_certificate(der))
+    except ValueError:
+        return None
     if not valid_uid(facts.subject_cn):
         return None
     return Certificate(facts.subject_cn, facts.serial, facts.issuer_key_id, facts.not_after.timestamp())

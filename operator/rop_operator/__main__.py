@@ -219,6 +219,10 @@ def command(lan_cidrs: str, verbose: bool, **given: object) -> None:
     """
     log_as_json(logging.DEBUG if verbose else logging.INFO)
     cidrs = tuple(c.strip() for c in lan_cidrs.split(",") if c.strip())
+    try:
+        NetworkLan(cidrs)
+    except ValueError as error:
+        raise click.UsageError(f"--lan-cidrs: {error}") from None
     sys.exit(run(Options(lan_cidrs=cidrs, **given)))  # type: ignore[arg-type]
 
 

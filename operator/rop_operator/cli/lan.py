@@ -50,7 +50,10 @@ def _lan(address: str, port: int, cidrs: str, allow_loopback: bool) -> Lan:
     networks = [cidr.strip() for cidr in cidrs.split(",") if cidr.strip()]
     if allow_loopback:
         networks.append("127.0.0.0/8")
-    return NetworkLan(networks, address, port, allow_loopback)
+    try:
+        return NetworkLan(networks, address, port, allow_loopback)
+    except ValueError as error:
+        raise click.UsageError(f"--lan-cidrs: {error}") from None
 
 
 @click.command("discover")

@@ -104,7 +104,9 @@ _SYMBOLS = {"registe_failed": "RegistrationFailed"}
 
 
 def reason_of(symbol: str) -> str:
-    """The reason for a symbol of the wire: `download_ca_failed` -> `DownloadCaFailed`."""
+    """The reason for a symbol of the wire: `download_ca_failed` -> `DownloadCaFailed`. A reason stays as it is."""
+    if symbol[:1].isupper():
+        return symbol
     return _SYMBOLS.get(symbol) or "".join(part.capitalize() for part in symbol.split("_")) or "Failed"
 
 

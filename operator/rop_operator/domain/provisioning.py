@@ -22,6 +22,7 @@ MAX_TRIES = 3
 BACKOFF = 10.0
 # A code may be used until its last second; the certificate request itself takes a moment.
 CODE_MARGIN = 5.0
+CLAIM_WAIT = 1.0
 PROOF_SECONDS = 180.0
 # Symbols after which the camera is as before and the cause can pass by itself. Source: lan-setup 2.
 TRANSIENT = frozenset(
@@ -136,7 +137,7 @@ def _done(journal: Journal | None, reason: str) -> Verdict:
 
 
 def _failure(journal: Journal) -> Verdict:
-    reason = reason_of(journal.symbol) if journal.symbol and "_" in journal.symbol else journal.symbol or "Failed"
+    reason = reason_of(journal.symbol or "")
     message = (
         f"attempt {journal.attempt} failed ({journal.symbol}); mend the cause, then raise spec.provision.attempt"
         f" to {journal.attempt + 1}"
@@ -213,7 +214,7 @@ def _hand_over(snapshot: CameraSnapshot, journal: Journal | None) -> Verdict:
         return Verdict(_provisioned("False", "Suspended", "suspended before the hand-over"), journal=journal)
     if not snapshot.claimed:
         message = "the server does not let this UID enrol yet"
-        return Verdict(_provisioned("False", "WaitingForClaim", message), journal=journal)
+        return Verdict(_provisioned("False", "WaitingForClaim", message), journal=journal, wait=CLAIM_WAIT)
     before = previous(snapshot.status, "Provisioned")
     same = before.get("observedGeneration") == snapshot.document.generation and before.get("status") == "False"
     condition = _provisioned("False", "HandingOver", "the hand-over is being done")

@@ -123,10 +123,10 @@ class DeviceOperations:
         uid = _uid(request)
         body = await read_object(request, "access")
         access = word_of(body.get("access"), "access", "Allowed", "Denied")
-        self._book.set_access(uid, access)
+        document = self._book.set_access(uid, access)
         if access == "Denied":
             await self._devices.disconnect(uid, "denied")
-        return reply(self._book.document(uid))
+        return reply(self._book.document(uid) or document)
 
     def _wakes(self, uid: str) -> int:
         record = self._book.record(uid)

@@ -6,6 +6,7 @@ Certificates, denials, claims, manager and tokens are on disk before a call retu
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ import structlog
 
 from rop_server.core.facade import Battery, DeviceLink
 from rop_server.state import record as records
-from rop_server.state.database import open_database
+from rop_server.state.database import open_database, transaction
 from rop_server.state.journal import Event, Journal
 from rop_server.state.leadership import Leadership, Manager
-from rop_server.state.record import Certificate, Record, Setting
+from rop_server.state.record import Certificate, Record, Setting, bounded
 from rop_server.state.tokens import TokenStore
 
 log = structlog.get_logger("rop.state")
@@ -97,14 +98,17 @@ class FactsBook:
         self._durable.close()
 
     def flush(self, now: float) -> None:
-        """Write pending facts; called by the one-second ticker."""
+        """Write pending facts; called by the one-second ticker. Facts that cannot be written stay pending."""
         if not self._dirty:
             return
-        dirty, self._dirty = self._dirty, set()
-        rows = [(uid, records.to_text(self._records[uid])) for uid in dirty if uid in self._records]
-        self._quick.execute("BEGIN IMMEDIATE")
-        self._quick.executemany("INSERT OR REPLACE INTO device VALUES (?, ?)", rows)
-        self._quick.execute("COMMIT")
+        rows = [(uid, records.to_text(self._records[uid])) for uid in self._dirty if uid in self._records]
+        try:
+            with transaction(self._quick):
+                self._quick.executemany("INSERT OR REPLACE INTO device VALUES (?, ?)", rows)
+        except sqlite3.Error as error:
+            log.error("state-write", message="facts are not written", error=str(error), pending=len(rows))
+            return
+        self._dirty.clear()
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -210,8 +214,8 @@ class FactsBook:
         news = how == "Written"
         for name, value in settings.items():
             known = record.settings.get(name)
-            news = news or known is None or known.value != value or at - known.at >= CONFIRM_S
-            record.settings[name] = Setting(value, at, how)
+            news = news or known is None or known.value != bounded(value) or at - known.at >= CONFIRM_S
+            record.settings[name] = Setting(bounded(value), at, how)
         self._dirty.add(uid)
         if news:
             self._tell("device.settings", record, at)
@@ -219,7 +223,7 @@ class FactsBook:
     def alarm(self, uid: str, event: dict[str, object], at: float) -> None:
         """A device raised an alarm."""
         self.counts[("alarm",)] += 1
-        self.note("device.alarm", uid, event, at)
+        self.note("device.alarm", uid, {name: bounded(value) for name, value in event.items()}, at)
 
     def certificate_issued(
         self,
@@ -282,17 +286,18 @@ class FactsBook:
                 self._durable.execute("DELETE FROM denied WHERE uid = ?", (uid,))
                 self._denied.discard(uid)
             self._tell("device.access", self._record(uid), now)
-        return self._record(uid).document(denied=deny, claimed=uid in self._claimed)
+        document = self._record(uid).document(denied=deny, claimed=uid in self._claimed)
+        self._forget_empty(uid)
+        return document
 
     def replace_claims(self, policy: str, uids: Iterable[str]) -> Claims:
         """Set the policy and the claimed UIDs; on disk when this returns."""
         wanted = set(uids)
         added, removed = wanted - self._claimed, self._claimed - wanted
-        self._durable.execute("BEGIN IMMEDIATE")
-        self._durable.execute("INSERT OR REPLACE INTO fact VALUES ('policy', ?)", (policy,))
-        self._durable.executemany("INSERT INTO claim VALUES (?)", [(uid,) for uid in added])
-        self._durable.executemany("DELETE FROM claim WHERE uid = ?", [(uid,) for uid in removed])
-        self._durable.execute("COMMIT")
+        with transaction(self._durable):
+            self._durable.execute("INSERT OR REPLACE INTO fact VALUES ('policy', ?)", (policy,))
+            self._durable.executemany("INSERT INTO claim VALUES (?)", [(uid,) for uid in added])
+            self._durable.executemany("DELETE FROM claim WHERE uid = ?", [(uid,) for uid in removed])
         self._policy, self._claimed = policy, wanted
         now = self._clock()
         for uid in sorted(added | removed):
@@ -321,7 +326,7 @@ class FactsBook:
         return record
 
     def _forget_empty(self, uid: str) -> None:
-        """A UID that was claimed and nothing else leaves the book with its claim."""
+        """A UID about which nothing is known any more leaves the book."""
         record = self._records[uid]
         if uid not in self._claimed and uid not in self._denied and record == Record(uid):
             del self._records[uid]

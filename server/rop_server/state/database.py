@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from rop_data.config import ConfigError
 
 FORMAT_VERSION = 1
 
@@ -23,8 +27,11 @@ CREATE TABLE token (
 """
 
 
-class StateTooNew(Exception):
+class StateTooNew(ConfigError):
     """The file was written by a newer program (exit code 78)."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        super().__init__(path.name, f"of format {FORMAT_VERSION} at most", f"format {version}")
 
 
 def open_database(path: Path, *, durable: bool) -> sqlite3.Connection:
@@ -40,18 +47,30 @@ def open_database(path: Path, *, durable: bool) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing: a failed statement (a full disk, say) leaves no transaction open."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == FORMAT_VERSION:
         return
     if version > FORMAT_VERSION:
         connection.close()
-        raise StateTooNew(f"{path}: format {version}, this program knows {FORMAT_VERSION}")
+        raise StateTooNew(path, version)
     # One transaction: two programs that open a new file at once must not both create the tables.
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in _SCHEMA.split(";"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")
-    connection.execute("COMMIT")
+    with transaction(connection):
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _SCHEMA.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from rop_server.state.database import transaction
+
 
 class NotManager(Exception):
     """The caller does not manage this server. `symbol` is `managed_elsewhere` or `fenced`."""
@@ -56,8 +58,7 @@ class Leadership:
 
     def _record(self, manager: Manager) -> Manager:
         rows = [("manager", manager.id), ("fence", str(manager.fence))]
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", rows)
-        self._db.execute("COMMIT")
+        with transaction(self._db):
+            self._db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", rows)
         self.current = manager
         return manager

@@ -16,6 +16,15 @@ _STORED = (*_TEXTS, *_TIMES, "pinned_root")
 ONLINE, ASLEEP, OFFLINE, NEVER_SEEN = "Online", "Asleep", "Offline", "NeverSeen"
 
 
+# Devices say what they like; their texts are kept up to this length.
+MAX_TEXT = 256
+
+
+def bounded(value: object) -> object:
+    """A value of a device, text cut to `MAX_TEXT` characters."""
+    return value[:MAX_TEXT] if isinstance(value, str) else value
+
+
 def rfc3339(at: float | None) -> str | None:
     """Epoch seconds as UTC text with milliseconds; None stays None."""
     if at is None:
@@ -77,7 +86,7 @@ class Record:
         for name in _TEXTS:
             value = getattr(link, name)
             if value is not None:
-                setattr(self, name, intern(value))
+                setattr(self, name, intern(value[:MAX_TEXT]))
         if link.battery is not None:
             self.battery = link.battery
         self._take_certificate(link)

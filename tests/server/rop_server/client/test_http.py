@@ -74,6 +74,7 @@ async def test_what_is_not_http_is_refused_and_serving_goes_on(client: Any, data
 
 
 async def test_no_trace_of_the_software(client: Any) -> None:
+    assert type(asyncio.get_running_loop()).__module__ == "uvloop", "the loop the server runs on"
     answer = await client("GET", "/v1.0/devices")
     assert answer.headers["server"] == "rop-server"
     assert "access-control-allow-origin" not in answer.headers

@@ -246,6 +246,29 @@ def test_the_manager_and_its_fence(book: FactsBook, tmp_path: Path, clock: Any) 
         again.close()
 
 
+def test_texts_of_devices_are_bounded(book: FactsBook, devices: Any, clock: Any) -> None:
+    devices.connect(UID, model="m" * 60_000)
+    book.learned(UID, {"displayName": "n" * 60_000}, "Read", clock.now)
+    book.alarm(UID, {"status": "s" * 60_000}, clock.now)
+    events = book.journal.since(1, book.journal.epoch)
+    assert events is not None and max(len(event.body) for event in events) < 2000
+
+
+def test_a_full_disk_loses_no_facts(book: FactsBook, devices: Any, tmp_path: Path, log_lines: Any) -> None:
+    devices.connect(UID)
+    pages = book._quick.execute("PRAGMA page_count").fetchone()[0]
+    book._quick.execute(f"PRAGMA max_page_count={pages}")
+    for number in range(300):
+        devices.connect(f"9527{number:012d}", model="m" * 200)
+    book.flush(0)
+    assert '"action":"state-write"' in log_lines()
+    book._quick.execute("PRAGMA max_page_count=1000000")
+    book.flush(1)
+    with sqlite3.connect(tmp_path / "state.db") as reader:
+        assert reader.execute("SELECT count(*) FROM device").fetchone() == (301,)
+    reader.close()
+
+
 def test_the_file_is_private_and_its_format_guarded(book: FactsBook, tmp_path: Path, clock: Any) -> None:
     path = tmp_path / "state.db"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

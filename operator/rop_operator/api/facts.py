@@ -134,7 +134,7 @@ class ServerFacts(_Wire):
     server_certificate_not_after: datetime | None = None
     manager_id: str | None = None
     fence: int | None = None
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict, repr=False)
     config_differs: tuple[str, ...] = ()
     config_file_changed: bool = False
     pending_restart: tuple[str, ...] = ()

@@ -21,6 +21,8 @@ BACKOFF_FIRST, BACKOFF_MOST = 1.0, 60.0
 STEADY = 30.0
 MAX_LOG = 32 * 1024 * 1024
 TAIL = 4096
+# Names of documents have no underscore, so these are never the data directory of another server.
+RECORD, LOG = "_record.json", "_server.log"
 _SAFE = re.compile(r"[-._a-z0-9]{1,253}")
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONUNBUFFERED")
 
@@ -43,12 +45,12 @@ class Entry:
     @property
     def record_path(self) -> Path:
         """The record beside the server's data."""
-        return self.folder.with_name(self.folder.name + ".json")
+        return self.folder.with_name(self.folder.name + RECORD)
 
     @property
     def log_path(self) -> Path:
         """The server's output."""
-        return self.folder.with_name(self.folder.name + ".log")
+        return self.folder.with_name(self.folder.name + LOG)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -67,7 +69,7 @@ class Entry:
         """Change the record durably."""
         self.record |= members
         temporary = self.record_path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8", opener=_private) as file:
             json.dump(self.record, file)
             file.flush()
             os.fsync(file.fileno())
@@ -92,7 +94,10 @@ class ProcessRuntime:
 
     def known(self) -> list[Ref]:
         """Servers that have ever been started here."""
-        return [Ref("RopServer", p.parent.name, p.stem) for p in sorted(self._root.glob("*/*.json"))]
+        return [
+            Ref("RopServer", p.parent.name, p.name.removesuffix(RECORD))
+            for p in sorted(self._root.glob(f"*/*{RECORD}"))
+        ]
 
     def _entry(self, ref: Ref) -> Entry:
         if ref not in self._entries:
@@ -277,6 +282,10 @@ class ProcessRuntime:
                 entry.child.returncode = 0  # it runs on without us: no warning about a child left behind
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
@@ -300,7 +309,7 @@ def _bound_log(path: Path) -> None:
     """Keep the log and one predecessor below a size; the server writes on to the same file."""
     with contextlib.suppress(OSError):
         if path.stat().st_size > MAX_LOG:
-            old = path.with_suffix(".log.1")
+            old = path.with_name(path.name + ".1")
             old.write_bytes(path.read_bytes())
             old.chmod(0o600)
             os.truncate(path, 0)

@@ -45,8 +45,9 @@ async def put_when_different(store: Store, document: Document, status: Mapping[s
         before = previous(document.status, condition["type"])
         if condition["type"] in TOLD and _changed(before, condition):
             type_ = "Normal" if _good(condition) else "Warning"
-            text = condition["message"] or f"{condition['type']} is {condition['status']}"
-            await store.record_event(document.ref, type_, condition["reason"], f"{condition['type']}: {text}")
+            said = f": {condition['message']}" if condition["message"] else ""
+            told = f"{condition['type']} is {condition['status']}{said}"
+            await store.record_event(document.ref, type_, condition["reason"], told)
     return True
 
 

@@ -114,6 +114,10 @@ class SiteControl:
         """The configuration as written, members that wait for a restart included."""
         return self._written
 
+    def own_members(self) -> Mapping[str, Any]:
+        """Members of rop.json as written."""
+        return {name: getattr(self.ours, attribute) for name, attribute in ROP_MEMBERS.items()}
+
     @property
     def file_changed(self) -> bool:
         """True when somebody else edited config.json since we last read or wrote it."""

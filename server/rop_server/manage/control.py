@@ -27,6 +27,10 @@ class Control(Protocol):
         """The configuration in force (with members that wait for a restart as written)."""
         ...
 
+    def own_members(self) -> Mapping[str, Any]:
+        """Our own members as written, none of them secret: `rop.clientBind`, `rop.integrity`, ..."""
+        ...
+
     async def apply(self, patch: Mapping[str, Any]) -> ApplyResult:
         """Write `{dotted member: value}` over the file's current content (None removes a member), put live ones in
         force. Raises `rop_data.config.ConfigError`, then nothing is changed.

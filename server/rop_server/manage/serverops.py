@@ -65,7 +65,7 @@ class ServerOperations:
         raw = self._control.config().raw
         return reply(
             {
-                "members": self._view.members(raw),
+                "members": self._view.members(raw) | dict(self._control.own_members()),
                 "masked": self._view.masked(raw),
                 "fileChanged": self._control.file_changed,
                 "pendingRestart": list(self._control.pending_restart),
@@ -92,7 +92,10 @@ class ServerOperations:
     async def compare_config(self, request: web.Request) -> web.Response:
         """Compare members."""
         wanted = await read_object(request)
-        return reply(self._view.compare(self._control.config().raw, wanted))
+        own = self._control.own_members()
+        vendor = {name: value for name, value in wanted.items() if name not in own}
+        equal = self._view.compare(self._control.config().raw, vendor)
+        return reply(equal | {name: own[name] == wanted[name] for name in wanted if name in own})
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """The metrics page."""

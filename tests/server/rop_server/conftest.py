@@ -153,6 +153,9 @@ class MemoryControl:
     def config(self) -> Config:
         return self._config
 
+    def own_members(self) -> Mapping[str, Any]:
+        return {"rop.clientBind": "127.0.0.1", "rop.management.listen": None}
+
     async def apply(self, patch: Mapping[str, Any]) -> ApplyResult:
         if patch.get("heartBeatInterval") == 0:
             raise ConfigError("heartBeatInterval", "a whole number from 1 to 65535", "0")

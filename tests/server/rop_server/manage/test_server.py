@@ -126,6 +126,7 @@ async def test_the_configuration_shows_no_secret(manage: Any, config: Any) -> No
     answer = await manage("GET", "/config")
     assert answer.body["members"]["ports.signalingTLS"] == 61005
     assert answer.body["members"]["timeout.signalingExec"] == 10000
+    assert answer.body["members"]["rop.clientBind"] == "127.0.0.1"
     assert set(answer.body["masked"]) == set(SECRETS)
     text = json.dumps(answer.body)
     for secret in (config.sign_key, *config.device_keys.values(), "s3cr3t"):
@@ -145,6 +146,8 @@ async def test_members_are_compared(manage: Any, config: Any) -> None:
             "alarm.enabled": 1,
             "serverHost": "rop.example.net",
             "no.such": 5,
+            "rop.clientBind": "127.0.0.1",
+            "rop.management.listen": "0.0.0.0:1",
         },
     )
     assert answer.body == {
@@ -155,6 +158,8 @@ async def test_members_are_compared(manage: Any, config: Any) -> None:
         "alarm.enabled": False,
         "serverHost": True,
         "no.such": False,
+        "rop.clientBind": True,
+        "rop.management.listen": False,
     }
 
 

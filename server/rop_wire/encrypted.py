@@ -60,9 +60,9 @@ class Hello:
     """The first message of either side, 100 bytes."""
 
     status: int
-    access_key: bytes
-    nonce: bytes
-    signature: bytes = b""
+    access_key: bytes = field(repr=False)
+    nonce: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
 
     def _signed(self) -> bytes:
         return _HELLO_HEAD.pack(HELLO_LENGTH, self.status) + self.access_key + self.nonce
@@ -135,18 +135,10 @@ class _Outer:
         return head + sealed + _hmac(self.secret, head + sealed)
 
     def unwrap(self, data: bytes) -> list[bytes]:
-        """Bodies of the complete outer packets, in clear. After a ProtocolError it stays dead."""
+        """Bodies of the complete outer packets, in clear. After a ProtocolError the channel kills it."""
         if self.dead:
             raise ProtocolError("the stream broke the protocol before")
         self.buffer += data
-        try:
-            return self._unwrap()
-        except ProtocolError:
-            self.dead = True
-            self.buffer.clear()
-            raise
-
-    def _unwrap(self) -> list[bytes]:
         bodies = []
         while len(self.buffer) >= OUTER_HEADER_LENGTH:
             length, encrypted, size, sequence = _OUTER.unpack_from(self.buffer)
@@ -159,6 +151,11 @@ class _Outer:
             del self.buffer[:end]
             bodies.append(self._open(raw, bool(encrypted), sequence))
         return bodies
+
+    def kill(self) -> None:
+        """Take nothing more: what came in broke the protocol."""
+        self.dead = True
+        self.buffer.clear()
 
     def _open(self, raw: bytes, encrypted: bool, sequence: int) -> bytes:
         body = raw[OUTER_HEADER_LENGTH:-MAC_LENGTH]
@@ -247,10 +244,11 @@ class ServerChannel:
             self._hello.clear()
         if self._outer is None:
             return []
-        packets: list[Packet] = []
-        for body in self._outer.unwrap(data):
-            packets += self._packets.feed(body)
-        return packets
+        try:
+            return [packet for body in self._outer.unwrap(data) for packet in self._packets.feed(body)]
+        except ProtocolError:
+            self._outer.kill()
+            raise
 
     def _greet(self, data: bytes) -> None:
         hello, signed = Hello.decode(data)
@@ -340,8 +338,7 @@ class DeviceChannel:
         try:
             return [_core_packet(body) for body in self._outer.unwrap(data)]
         except ProtocolError:
-            self._outer.dead = True
-            self._outer.buffer.clear()
+            self._outer.kill()
             raise
 
     def _greeted(self, data: bytes) -> None:

@@ -142,6 +142,10 @@ class SetupDocument:
         return cls.of(load(body))
 
 
+# The answer of an initialization session (client-api 2.1) is the same document, there always with the UID.
+InitializationSession = SetupDocument
+
+
 def setup_ok() -> bytes:
     """The camera's answer when everything worked (status 200)."""
     return dump({"message": "ok"})

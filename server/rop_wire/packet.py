@@ -4,7 +4,7 @@ Source: ROP v1.0 wire specification, device-protocol 3. Lengths use all 32 bits 
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rop_wire.errors import EncodeError, ProtocolError
 
@@ -26,8 +26,9 @@ class Packet:
     command: int
     request_id: int
     status: int = OK
-    payload: bytes = b""
-    extension: bytes = b""
+    # Payloads carry WiFi keys: not in logs by way of the representation.
+    payload: bytes = field(default=b"", repr=False)
+    extension: bytes = field(default=b"", repr=False)
 
     @property
     def is_request(self) -> bool:

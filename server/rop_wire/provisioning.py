@@ -161,7 +161,7 @@ class RegistrationRequest:
 class RegistrationReply:
     """Answer of 61002: keys for encrypted TCP, ports, seconds between heartbeats on 61005."""
 
-    access_key: str
+    access_key: str = field(repr=False)
     secret_access_key: str = field(repr=False)
     keep_alive_port: int
     signaling_port: int

@@ -191,14 +191,15 @@ class VideoAssembler:
 
     def feed(self, packet: RtpPacket) -> list[bytes] | None:
         """The NAL units of an access unit that this packet completes, else None. Never raises."""
-        if self._expected is not None and packet.sequence != self._expected:
-            self._broken = True
+        gap = self._expected is not None and packet.sequence != self._expected
         self._expected = (packet.sequence + 1) & 0xFFFF
         if self._timestamp != packet.timestamp:
-            if self._units or self._fragment is not None:  # the end of the last one is missing
+            if self._units or self._fragment is not None or self._broken:  # the end of the last one is missing
                 self.lost += 1
                 self._reset()
             self._timestamp = packet.timestamp
+        # A gap before a new access unit may have swallowed its beginning, too.
+        self._broken = self._broken or gap
         if not self._broken:
             self._size += len(packet.payload)
             try:

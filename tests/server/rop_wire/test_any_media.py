@@ -183,6 +183,17 @@ def test_access_units_arrive_whole_or_not_at_all(
     assert all(units in following for units in arrived)
 
 
+def test_a_gap_over_the_border_of_access_units_drops_both() -> None:
+    """The end of one and the beginning of the next are missing: the rest of the next is not passed off as all."""
+    track = Track(96, 7, 65534)
+    every = [track.wrap([b"\x42\x01" + bytes([at, part]) for part in range(3)], at * 3000) for at in range(3)]
+    assembler = VideoAssembler(Codec.H264)
+    kept = [*every[0][:2], *every[1][1:], *every[2]]
+    arrived = [units for packet in kept if (units := assembler.feed(packet)) is not None]
+    assert arrived == [[b"\x42\x01\x02" + bytes([part]) for part in range(3)]]
+    assert assembler.lost == 2
+
+
 BYTE = st.integers(0, 255)
 PAYLOADS = st.one_of(
     st.binary(max_size=40),

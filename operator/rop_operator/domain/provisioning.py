@@ -28,6 +28,8 @@ PROOF_SECONDS = 180.0
 TRANSIENT = frozenset(
     {"download_ca_failed", "download_private_key_failed", "registe_failed", "cmd_timeout", "cmd_exec_error"}
 )
+# Reasons of this module; any other one came from trying and stays until the next try ended.
+_OWN_REASONS = frozenset({"HandingOver", "AwaitingOnline", "WaitingForClaim", "NotRequested", "Suspended"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ def _hand_over(snapshot: CameraSnapshot, journal: Journal | None) -> Verdict:
     before = previous(snapshot.status, "Provisioned")
     same = before.get("observedGeneration") == snapshot.document.generation and before.get("status") == "False"
     condition = _provisioned("False", "HandingOver", "the hand-over is being done")
-    if same and before.get("reason") in ("NotReachableFromHere", "CameraSilent", "NotSupported"):
+    if same and before.get("reason") not in _OWN_REASONS:
         condition = _provisioned("False", str(before["reason"]), str(before.get("message", "")))
     action = HandOver(snapshot.uid, wanted.attempt, wanted.lan.address, wanted.lan.port)
     return Verdict(condition, action, journal)

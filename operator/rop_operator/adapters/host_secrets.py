@@ -43,13 +43,15 @@ class HostSecrets:
             raise PortError("SecretKeyMissing", f"secret {name} has no key {key}") from None
         except OSError as error:
             raise PortError("SecretInvalid", f"secret {name}, key {key}: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+        try:
+            mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 raise PortError("SecretInvalid", f"secret {name}, key {key}: not a regular file")
             if mode & 0o077:
                 raise PortError("SecretInvalid", f"secret {name}, key {key}: others may read it; chmod 600")
-            return _bounded(file.read(MAX_SECRET + 1), name, key)
+            return _bounded(os.read(descriptor, MAX_SECRET + 1), name, key)
+        finally:
+            os.close(descriptor)
 
 
 def _bounded(value: bytes, name: str, key: str) -> bytes:

@@ -5,6 +5,7 @@ Source: ROP v1.0 wire specification, pki-and-config 6. Members whose field is le
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -47,8 +48,9 @@ def _stream_mode(value: str) -> str:
     return "encryptTCP" if value == "EncryptTCP" else value
 
 
-def _levels(value: list[str]) -> list[str]:
-    return [level.lower() for level in value]
+def _subjects(value: list[str]) -> dict[str, Any]:
+    levels = [level.lower() for level in value]
+    return {"default": {"enabled": True, "levels": levels, "driver": "console"}}
 
 
 TABLE: tuple[Member, ...] = (
@@ -58,8 +60,10 @@ TABLE: tuple[Member, ...] = (
     Member("enrolment.codeExpiry", "authCode.expiredIn", _seconds, "seconds"),
     Member("alarms.sinks", "alarm.enabled", bool, "true when there is a sink"),
     Member("alarms.sinks[0].urlRef", "alarm.notificationURL", _same, "URL", secret=True),
-    Member("authority.serverCertificate.validityDays", "cert.serverCertValidDays", _same, "days"),
-    Member("authority.serverCertificate.renewBeforeDays", "cert.serverCertValidDaysBefore", _same, "days"),
+    Member("authority.serverCertificate.validityDays", "cert.serverCertValidDays", _same, "days", "Restart"),
+    Member(
+        "authority.serverCertificate.renewBeforeDays", "cert.serverCertValidDaysBefore", _same, "days", "Restart"
+    ),
     Member("authority.deviceCertificate.validityDays", "cert.clientCertValidDays", _same, "days"),
     Member("rtsp.playURLPrefix", "rtsp.playURLPrefix", _same, "text"),
     Member("rtsp.playURLExpiry", "rtsp.playSessionTTL", _milliseconds, "milliseconds"),
@@ -74,7 +78,7 @@ TABLE: tuple[Member, ...] = (
     Member("timeouts.upgradeSignaling", "timeout.upgradeSignaling", _milliseconds, "milliseconds"),
     Member("timeouts.snap", "timeout.snap", _milliseconds, "milliseconds"),
     Member("heartBeatInterval", "heartBeatInterval", _seconds, "seconds"),
-    Member("logs.levels", "logs.subjects.default.levels", _levels, "list of info, error, debug, warning"),
+    Member("logs.levels", "logs.subjects", _subjects, "object: subject default with these levels, lower-case"),
 )
 BY_MEMBER: Mapping[str, Member] = {row.member: row for row in TABLE}
 
@@ -114,7 +118,7 @@ def shown(members: Mapping[str, Any]) -> dict[str, str]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def public_members(config: Mapping[str, Any]) -> dict[str, Any]:

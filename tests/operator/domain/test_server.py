@@ -272,7 +272,7 @@ def test_the_whole_table() -> None:
         "timeout.streamTimeout": 1500,
         "timeout.snap": 10000,
         "heartBeatInterval": 20,
-        "logs.subjects.default.levels": ["error", "warning"],
+        "logs.subjects": {"default": {"enabled": True, "levels": ["error", "warning"], "driver": "console"}},
     }
     assert URL not in str(shown(members))
     assert len({row.member for row in TABLE}) == len(TABLE)

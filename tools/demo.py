@@ -225,24 +225,25 @@ async def watch(demo: Demo, once: bool, stop: asyncio.Event) -> int:
     started = time.monotonic()
     connector = aiohttp.UnixConnector(str(demo.state / "agent.sock"))
     announced = False
+    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
     shown: list[dict[str, str]] = []
     async with aiohttp.ClientSession(connector=connector) as session:
-        with Live(console=console, auto_refresh=False, transient=False) as live:
+        with live or contextlib.nullcontext():
             while not stop.is_set():
                 cameras = await read_cameras(session)
                 rows = sorted((row(c) for c in cameras), key=lambda r: r["NAME"])
                 elapsed = time.monotonic() - started
-                if console.is_terminal or rows != shown:
-                    live.update(table(rows, elapsed), refresh=console.is_terminal)
-                    if not console.is_terminal:
-                        console.print(table(rows, elapsed))
-                    shown = rows
+                if live is not None:
+                    live.update(table(rows, elapsed), refresh=True)
+                elif rows != shown:
+                    console.print(table(rows, elapsed), "")
+                shown = rows
                 write_json(rows)
                 if all_ready(demo, rows) and not announced:
                     announced = True
                     if once:
                         return 0
-                    console.print(next_steps(demo))
+                    console.print(next_steps(demo), markup=False, highlight=False, soft_wrap=True)
                 reason = demo.dead()
                 if reason is None and once and elapsed > DEADLINE:
                     reason = f"not Ready after {DEADLINE:.0f} s:\n{why_not(demo, cameras)}"

@@ -19,6 +19,13 @@ class ControlError(Exception):
     """A request that cannot be done; the message says why."""
 
 
+def _pir_member(member: tuple[str, Any]) -> bool:
+    name, value = member
+    if name == "sensitivity":
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100
+    return name in ("enabled", "reduceMistakes") and isinstance(value, bool)
+
+
 async def perform(camera: Camera, request: dict[str, Any]) -> dict[str, Any]:
     """Do one request. Raises ControlError."""
     match request:
@@ -31,16 +38,16 @@ async def perform(camera: Camera, request: dict[str, Any]) -> dict[str, Any]:
             camera.change(deviceName=name)
         case {"do": "set-alarm", "enabled": bool(enabled)}:
             camera.change(alarm=enabled)
-        case {"do": "set-pir", "pir": dict(pir)} if set(pir) <= {"enabled", "sensitivity", "reduceMistakes"}:
+        case {"do": "set-pir", "pir": dict(pir)} if pir and all(map(_pir_member, pir.items())):
             camera.change(pir=pir)
-        case {"do": "set-battery", "percent": int(percent)}:
+        case {"do": "set-battery", "percent": int(percent)} if 0 <= percent <= 100:
             camera.change(battery=percent)
         case {"do": "disconnect"}:
             camera.disconnect()
         case {"do": "reset"}:
             camera.reset()
         case _:
-            raise ControlError("unknown request")
+            raise ControlError("unknown request, or a value out of its range")
     return {"ok": True}
 
 

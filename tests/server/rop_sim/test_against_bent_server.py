@@ -1,9 +1,12 @@
 """A camera and a server that bends the rules: what must be tolerated, refused, reported."""
 
 import asyncio
+import json
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -297,3 +300,24 @@ async def test_client_certificate_is_sent_with_the_l2_ca(server: Any, run_camera
     # The server trusts the root alone: without the L2 CA the handshake would have failed.
     peer = (await until("it connects", lambda: seen))[0]
     assert peer["subject"] == ((("commonName", "S1MTEST000000001"),),)
+
+
+async def test_strict_camera_ends_with_3(server: Any, until: Until, tmp_path: Path) -> None:
+    async def bend(talk: Any) -> None:
+        await talk.accept()
+        talk.send(request(Command.HEARTBEAT))
+        await talk.reader.read()
+
+    server.signaling = bend
+    folder = tmp_path / "strict"
+    command = ["camera", "--state", str(folder), "--uid", "S1MTEST000000001", "--no-discovery", "--strict"]
+    process = await asyncio.create_subprocess_exec(str(Path(sys.executable).parent / "ropsim"), *command)
+    await until("it listens", (folder / "ready.json").exists)
+    where = json.loads((folder / "ready.json").read_text())["setup"]
+    body = server.document().encode()
+    reader, writer = await asyncio.open_connection(where["address"], where["port"])
+    writer.write(b"POST /rop/setup HTTP/1.1\r\nHost: c\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    assert b" 200 " in await reader.readline()
+    writer.close()
+    assert await asyncio.wait_for(process.wait(), 30) == 3
+    assert not (folder / "ready.json").exists()

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 import uvloop
@@ -20,12 +20,14 @@ from rop_data.store import prepare
 from rop_pki import PkiError
 from rop_server import logs
 from rop_server.app import serve, utc_now
+from rop_server.logpipe import LogPipe
 from rop_server.net.listener import PortInUse
 from rop_server.state.tokens import SCOPES, TokenError, TokenStore
 
 EX_USAGE = 64
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
+LOG_LIMIT = 2.0
 
 DATA = click.option(
     "--data",
@@ -63,8 +65,12 @@ def cli() -> None:
 @click.option("--client-bind", metavar="ADDR", help="Address of the client ports [as in rop.json].")
 def serve_command(data_dir: Path, bind: str | None, client_bind: str | None) -> None:
     """Serve cameras and clients until SIGTERM or SIGINT."""
-    logs.configure()
-    uvloop.run(_serve(data_dir, bind, client_bind))
+    pipe = LogPipe(sys.stdout)
+    logs.configure(cast("TextIO", pipe))
+    try:
+        uvloop.run(_serve(data_dir, bind, client_bind))
+    finally:
+        pipe.finish(LOG_LIMIT)
 
 
 async def _serve(data_dir: Path, bind: str | None, client_bind: str | None) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from rop_server.net.gate import Gate, Ticket
+from rop_server.net.tls import HANDSHAKING
 
 log = structlog.get_logger("rop.net")
 
@@ -178,6 +179,7 @@ class Listener:
             if self._context is None:
                 await self._loop.connect_accepted_socket(factory, sock)
             else:
+                HANDSHAKING.set(sock)
                 await self._loop.connect_accepted_socket(
                     factory,
                     sock,

@@ -6,8 +6,12 @@ Source: ROP v1.0 wire specification, device-protocol 2, 2.3 and 5 (TLS), discrep
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import ssl
+from contextvars import ContextVar
+from typing import Any
 
 from cryptography import x509
 
@@ -52,8 +56,40 @@ class _MemoryFile:
         os.close(self._fd)
 
 
+HANDSHAKING: ContextVar[socket.socket | None] = ContextVar("handshaking", default=None)
+"""The socket of the TLS handshake that goes on in the present context."""
+
+
+class _TlsConnection(ssl.SSLObject):
+    """Sends the alert of a failed handshake, which the event loop would drop.
+
+    A device without a (valid) certificate is told so. Source: device-protocol 2.3.
+    """
+
+    _outgoing: ssl.MemoryBIO
+
+    @classmethod
+    def _create(cls, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **rest: Any) -> _TlsConnection:
+        made: _TlsConnection = super()._create(incoming, outgoing, **rest)  # type: ignore[misc]
+        made._outgoing = outgoing
+        return made
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            sock = HANDSHAKING.get()
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.send(self._outgoing.read())
+            raise
+
+
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _TlsConnection
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # One ticket is enough to resume; every ticket carries the client's chain.
     context.num_tickets = 1

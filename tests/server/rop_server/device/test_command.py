@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import signal
 import socket
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from rop_server.logpipe import LogPipe
 from rop_wire import messages
 from rop_wire.commands import Command
 
@@ -140,3 +142,20 @@ def test_usage_errors_and_tokens(directory: Any) -> None:
     assert directory.command("token", "revoke", "--data", path, "--name", "a").returncode == 64
     wrong = directory.command("configure", "--data", path, "--patch", "-", text='{"timeout.socket": -1}')
     assert wrong.returncode == 78 and "timeout.socket" in wrong.stderr
+
+
+def test_a_stalled_log_reader_does_not_stall_the_server(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb") as reader:
+        pipe = LogPipe(stream, lines=2000)
+        for number in range(5000):  # far more than a pipe and the queue hold
+            pipe.write(f"{number} {'x' * 100}\n")
+        first = reader.readline()
+        assert first.startswith(b"0 ")
+        seen = 1
+        while b"logs-dropped" not in (line := reader.readline()):
+            seen += 1
+        assert 2000 <= seen < 5000 and json.loads(line)["lines"] > 0
+        pipe.write("last\n")
+        pipe.finish(5.0)
+        assert reader.readline() == b"last\n"

@@ -32,7 +32,7 @@ from rop_operator.domain.snapshot import CameraSnapshot
 from rop_operator.ports import Clock, Lan, NothingSent, PortError, Runtime, Server, Store
 from rop_operator.reconcile.link import Link
 
-DISCOVERY_SECONDS = 3.0
+DISCOVERY_SECONDS = 2.5
 DISCOVERY_FRESH = 5.0
 PERMANENT = frozenset({"NotSupported", "InvalidParameter", "InvalidConfig", "CmdNotSupport"})
 # Not the camera's doing: the situation changed between observing and acting, or the server went away.

@@ -186,6 +186,12 @@ class World:
         """The process that reconciles: agent or operator."""
         return self.parts["engine"]
 
+    def restart_engine(self) -> None:
+        """SIGKILL the engine and start it again; returns when it takes documents again."""
+        self.engine.kill()
+        self.engine.start()
+        poll("the engine answers", lambda: self.ropctl("get", "cameras", expect=None).returncode == 0)
+
     def close(self) -> None:
         for part in [*reversed(self.parts.values()), *self.cameras.values()]:
             part.stop()
@@ -332,7 +338,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     made.ports = dict(zip(PORT_MEMBERS, free_ports(len(PORT_MEMBERS)), strict=True))
     if isinstance(made, ClusterWorld):
         plane = request.getfixturevalue("control_plane")
-        made.kubeconfig, made.kubectl = str(plane.kubeconfig), str(plane.kubectl)
+        made.kubeconfig, made.kubectl = str(plane.kubeconfig), str(plane.binaries / "kubectl")
     try:
         made.open()
         yield made

@@ -28,9 +28,16 @@ class KubeSecrets:
         self._api = api
         self._changed = changed
         self._versions: dict[tuple[str, str], str | None] = {}
+        self._useless: set[tuple[str, str, str]] = set()
 
     async def read(self, namespace: str, name: str, key: str) -> bytes:
         """The value of one key. PortError: SecretNotFound, SecretKeyMissing, SecretNotReferable, SecretInvalid."""
+        self._useless.add((namespace, name, key))
+        value = await self._read(namespace, name, key)
+        self._useless.discard((namespace, name, key))
+        return value
+
+    async def _read(self, namespace: str, name: str, key: str) -> bytes:
         try:
             secret = await self._api.request("GET", _path(namespace, name))
         except KubeError as error:
@@ -62,20 +69,23 @@ class KubeSecrets:
         if (namespace, name) in self._versions or len(self._versions) < MAX_WATCHED:
             self._versions[namespace, name] = version
 
-    async def watch(self, stop: asyncio.Event, interval: float = 30.0, missing_interval: float = 4.0) -> None:
-        """Look at the versions of the Secrets in use every `interval` seconds (missing ones sooner)."""
+    async def watch(self, stop: asyncio.Event, interval: float = 30.0, useless_interval: float = 3.0) -> None:
+        """Look at the versions of the Secrets in use every `interval` seconds (of those that are missing or of no
+        use every `useless_interval`, because somebody waits for them).
+        """
         elapsed = 0.0
         while not stop.is_set():
             try:
-                await asyncio.wait_for(stop.wait(), missing_interval)
+                await asyncio.wait_for(stop.wait(), useless_interval)
             except TimeoutError:
-                elapsed += missing_interval
-                await self._look(missing_only=elapsed < interval)
+                elapsed += useless_interval
+                await self._look(useless_only=elapsed < interval)
                 elapsed %= interval
 
-    async def _look(self, missing_only: bool) -> None:
+    async def _look(self, useless_only: bool) -> None:
+        useless = {which[:2] for which in self._useless}
         for (namespace, name), known in list(self._versions.items()):
-            if missing_only and known is not None:
+            if useless_only and (namespace, name) not in useless:
                 continue
             try:
                 version = await self._version(namespace, name)

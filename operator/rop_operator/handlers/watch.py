@@ -20,6 +20,8 @@ from rop_operator.adapters.kube_api import Credentials
 from rop_operator.api.registry import GROUP, KINDS, VERSION
 
 log = logging.getLogger(__name__)
+# It warns that it gets no signals in a thread, which is what the thread is for.
+logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
 HEARTBEAT_ANNOTATION = "rop.dev/heartbeat"
 

@@ -76,6 +76,9 @@ class Site:
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     kubeconfig: Path | None = None
 
+    poll = staticmethod(poll)
+    free_ports = staticmethod(free_ports)
+
     def spawn(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -153,8 +156,13 @@ class Site:
             *("--discovery-address", LOOPBACK_BROADCAST, "--discovery-port", str(self.discovery_port)),
             *traits,
         )
-        poll(f"{name} listens", lambda: (self.folder / name / "ready.json").exists())
+        poll(f"{name} listens", (self.folder / name / "ready.json").exists)
         return process
+
+    def control(self, name: str, *command: str) -> None:
+        """Tell a virtual camera to do something behind the engine's back."""
+        folder = self.folder / name
+        subprocess.run([BIN / "ropsim", "ctl", "--state", folder, *command], check=True, timeout=30)
 
     def device(self, name: str) -> dict[str, Any]:
         state: dict[str, Any] = json.loads((self.folder / name / "device.json").read_text())

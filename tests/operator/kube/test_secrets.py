@@ -43,7 +43,7 @@ async def test_a_change_is_noticed_with_the_right_to_get_alone(control_plane: An
     secrets = KubeSecrets(api, lambda *which: changes.put_nowait(which))
     assert await reason(secrets, namespace, "late", "token") == "SecretNotFound"
     stop = asyncio.Event()
-    watching = asyncio.create_task(secrets.watch(stop, interval=0.1, missing_interval=0.05))
+    watching = asyncio.create_task(secrets.watch(stop, interval=0.1, useless_interval=0.05))
     async with asyncio.timeout(20):
         control_plane.secret(namespace, "late", {"token": b"one"})
         assert await changes.get() == (namespace, "late")

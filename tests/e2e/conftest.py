@@ -155,7 +155,7 @@ class World:
         )
         part.start()
         self.cameras[name] = part
-        poll(f"{name} listens", lambda: (self.folder / name / "ready.json").exists())
+        poll(f"{name} listens", (self.folder / name / "ready.json").exists)
         return part
 
     def device_state(self, name: str) -> dict[str, Any]:
@@ -292,7 +292,7 @@ class ClusterWorld(World):
         create = [f"{BIN}/rop-server", "token", "create", "--data", data, "--scope", "Control"]
         token = subprocess.run(create, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
         self.add("server", f"{BIN}/rop-server", "--data", data, "--bind", "127.0.0.1")
-        poll("the management CA is there", lambda: (self.server_data() / "manage" / "ca.pem").exists())
+        poll("the management CA is there", (self.server_data() / "manage" / "ca.pem").exists)
 
         self.flags = ["--kubeconfig", self.kubeconfig]
         self.kube("create", "namespace", NAMESPACE)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from rop_operator.documents import MAX_BYTES, Parsed, load, parse_all, scalar
 from rop_operator.errors import DocumentError, DocumentsRefused, Problem
 
 SUFFIXES = (".yaml", ".yml", ".json")
+FRESH_NANOSECONDS = 100_000_000
+Signature = tuple[int, int, int, int]
+Content = tuple[tuple[Parsed, ...], int]
 
 
 @dataclass
@@ -43,32 +47,56 @@ class Scan:
         self.documents = {ref: entry for ref, entry in self.documents.items() if entry[1] != name}
 
 
-def read_directory(folder: Path, namespace: str = "default") -> Scan:
-    """Read every YAML file below a directory; hidden ones are left out."""
-    scan = Scan()
-    try:
-        names = _names(folder)
-    except OSError:
-        scan.missing = True
-        return scan
-    held: dict[Ref, list[str]] = {}
-    for name in names:
+class Directory:
+    """Reads every YAML file below a directory; hidden ones are left out. Files that did not change are not read
+    again.
+    """
+
+    def __init__(self, folder: Path, namespace: str = "default") -> None:
+        self._folder = folder
+        self._namespace = namespace
+        self._read: dict[str, tuple[Signature, Content]] = {}
+
+    def scan(self) -> Scan:
+        """What is there now."""
+        scan = Scan()
         try:
-            documents, objects = _read(folder / name, name, namespace)
-        except DocumentsRefused as refused:
-            scan.broken[name] = refused.errors
-            continue
-        except FileNotFoundError:
-            continue
-        scan.objects[name] = objects
-        for parsed in documents:
-            held.setdefault(parsed.ref, []).append(name)
-            scan.documents[parsed.ref] = (parsed, name)
-    for ref, files in held.items():
-        if len(files) > 1:
-            scan.twice[ref] = tuple(files)
-            del scan.documents[ref]
-    return scan
+            names = _names(self._folder)
+        except OSError:
+            scan.missing = True
+            return scan
+        self._read = {name: known for name, known in self._read.items() if name in names}
+        held: dict[Ref, list[str]] = {}
+        for name in names:
+            try:
+                documents, objects = self._content(name)
+            except DocumentsRefused as refused:
+                scan.broken[name] = refused.errors
+                continue
+            except FileNotFoundError:
+                continue
+            scan.objects[name] = objects
+            for parsed in documents:
+                held.setdefault(parsed.ref, []).append(name)
+                scan.documents[parsed.ref] = (parsed, name)
+        for ref, files in held.items():
+            if len(files) > 1:
+                scan.twice[ref] = tuple(files)
+                del scan.documents[ref]
+        return scan
+
+    def _content(self, name: str) -> Content:
+        path = self._folder / name
+        now = path.stat()
+        signature = (now.st_mtime_ns, now.st_ctime_ns, now.st_size, now.st_ino)
+        known = self._read.get(name)
+        if known is not None and known[0] == signature:
+            return known[1]
+        content = _read(path, name, self._namespace)
+        # Time stamps are coarse: a file written just now may change again without a new one.
+        if time.time_ns() - now.st_mtime_ns > FRESH_NANOSECONDS:
+            self._read[name] = (signature, content)
+        return content
 
 
 def _names(folder: Path) -> list[str]:
@@ -86,7 +114,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _read(path: Path, name: str, namespace: str) -> tuple[tuple[Parsed, ...], int]:
+def _read(path: Path, name: str, namespace: str) -> Content:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

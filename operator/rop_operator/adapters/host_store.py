@@ -16,9 +16,9 @@ from watchfiles import awatch
 
 from rop_operator.adapters.host_database import HostDatabase, Row, timestamp
 from rop_operator.adapters.host_files import (
+    Directory,
     Scan,
     document_text,
-    read_directory,
     remove_file,
     transition_errors,
     write_file,
@@ -53,6 +53,7 @@ class HostStore:
     ) -> None:
         """`watched`: directories whose changes mean that every RopServer is to be looked at again (secrets)."""
         self._folder = folder
+        self._directory = Directory(folder)
         self._database = database
         self._watched = tuple(watched)
         self._clock = clock
@@ -245,7 +246,7 @@ class HostStore:
 
     def rescan(self, on_purpose: frozenset[Ref] = frozenset()) -> None:
         """Read every file and accept what is good. `on_purpose`: objects deleted by a command just now."""
-        scan = read_directory(self._folder)
+        scan = self._directory.scan()
         for ref, (parsed, name) in list(scan.documents.items()):
             row = self._rows.get(ref)
             problems = transition_problems(parsed.kind, row.document.spec, parsed.spec) if row else []

@@ -4,11 +4,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rop_operator.api.facts import Document, Ref
+from rop_operator.api.facts import Document, Ref, WriteResult
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.describe import describe
 from rop_operator.domain.plan import Action as Step
-from rop_operator.domain.plan import Done, HandOver, Outcome, Plan, SetAccess, WriteSettings
+from rop_operator.domain.plan import Failed, HandOver, Outcome, Plan, SetAccess, SetFinalizer, Wait, WriteSettings
 from rop_operator.domain.snapshot import CameraSnapshot, server_ref
 from rop_operator.domain.status import camera_status
 from rop_operator.ports import Clock, Lan, Store
@@ -21,7 +21,9 @@ from rop_operator.reconcile.roster import Roster
 log = logging.getLogger(__name__)
 
 ROUNDS = 6
-STUCK_READ = 60.0
+STUCK, UNMANAGED, SOON, BUSY = 60.0, 30.0, 1.0, 0.5
+# Calls that a silent camera can hold up; some workers are always left for everything else.
+SLOW_AT_ONCE = 5
 READS_PER_SECOND, READ_BURST = 20.0, 20
 TOLD = (HandOver, SetAccess, WriteSettings)
 
@@ -55,6 +57,7 @@ class Cameras:
         self._link_of = link_of
         self._server_due = server_due
         self._discovery = Discovery(lan, clock)
+        self._slow = 0
         self._paces: dict[Ref, Pace] = {}
 
     async def reconcile(self, ref: Ref) -> float | None:
@@ -111,7 +114,7 @@ class Cameras:
             if not plan.actions:
                 return run
             if plan.actions == before:
-                run.wait = STUCK_READ
+                run.wait = STUCK
                 return run
             held = self._held_back(plan, link)
             if held is not None:
@@ -129,11 +132,20 @@ class Cameras:
         return run
 
     def _held_back(self, plan: Plan, link: Link) -> float | None:
-        """Reading settings is paced; seconds to wait, None to go on."""
-        if not all(isinstance(a, WriteSettings) and not a.write for a in plan.actions):
+        """Seconds to wait before performing, None to go on: without the server's management nothing is written,
+        reading settings is paced, and slow cameras do not take all the workers.
+        """
+        facts = link.facts
+        if all(isinstance(action, SetFinalizer) for action in plan.actions):
             return None
-        pace = self._paces.setdefault(link.ref, Pace(READS_PER_SECOND, READ_BURST))
-        return pace.take(self._clock.monotonic())
+        if facts is not None and facts.interface == "Management" and facts.fence is None:
+            return UNMANAGED
+        if self._slow >= SLOW_AT_ONCE and any(isinstance(a, HandOver | WriteSettings) for a in plan.actions):
+            return BUSY
+        if all(isinstance(a, WriteSettings) and not a.write for a in plan.actions):
+            pace = self._paces.setdefault(link.ref, Pace(READS_PER_SECOND, READ_BURST))
+            return pace.take(self._clock.monotonic())
+        return None
 
     async def _perform(self, run: Run, link: Link) -> float | None:
         """Every action in order until one is not done; then the seconds to wait."""
@@ -142,6 +154,7 @@ class Cameras:
         for action in run.plan.actions:
             if isinstance(action, TOLD) and not (isinstance(action, WriteSettings) and not action.write):
                 await self._store.record_event(ref, "Normal", type(action).__name__, describe(action))
+            self._slow += isinstance(action, HandOver | WriteSettings)
             try:
                 outcome = await hands.perform(run.snapshot, action)
             except Unperformed as passing:
@@ -149,9 +162,15 @@ class Cameras:
                 if passing.reason in ("Unreachable", "Fenced", "ManagedElsewhere"):
                     self._server_due(link.ref)
                 return passing.after
+            finally:
+                self._slow -= isinstance(action, HandOver | WriteSettings)
             run.outcomes.append((action, outcome))
-            if not isinstance(outcome, Done):
-                return outcome.after if hasattr(outcome, "after") else STUCK_READ
+            if isinstance(outcome, Wait):
+                return outcome.after
+            if isinstance(outcome, Failed):
+                return STUCK
+            if isinstance(outcome.value, WriteResult) and outcome.value.errors:
+                return SOON
         return None
 
     async def close(self) -> None:

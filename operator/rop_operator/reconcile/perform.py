@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rop_operator.api.facts import DeviceFacts, Document, Found, WriteResult
@@ -36,7 +36,7 @@ DISCOVERY_SECONDS = 2.5
 DISCOVERY_FRESH = 5.0
 PERMANENT = frozenset({"NotSupported", "InvalidParameter", "InvalidConfig", "CmdNotSupport"})
 # Not the camera's doing: the situation changed between observing and acting, or the server went away.
-PASSING = frozenset({"Unreachable", "Fenced", "ManagedElsewhere", "DeviceAsleep", "Unauthorized", "NotLeader"})
+PASSING = frozenset({"Unreachable", "Fenced", "ManagedElsewhere", "DeviceAsleep", "NotLeader"})
 AGAIN: Mapping[str, float] = {"Unreachable": 5.0, "Fenced": 1.0, "DeviceAsleep": 1.0, "DeviceOffline": 30.0}
 LATER = 30.0
 
@@ -63,6 +63,16 @@ def outcome_of(error: PortError) -> Outcome:
 def symbol_of(reason: str) -> str:
     """`CameraSilent` -> `camera_silent`, as journals keep it."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", reason).lower()
+
+
+def kept(action: WriteSettings, result: WriteResult) -> WriteResult:
+    """The result with an error for each field that the device took and changed: writing it again is no use."""
+    changed = {
+        name: "not_kept"
+        for name in result.written
+        if name in result.values and result.values[name] != action.write[name]
+    }
+    return replace(result, errors={**result.errors, **changed}) if changed else result
 
 
 class Discovery:
@@ -134,7 +144,9 @@ class CameraHands:
 
     async def _settings(self, action: WriteSettings) -> Outcome:
         """Wakes only as many times as the plan said."""
-        result = await self._server().settings(action.uid, action.write, action.read, action.wakes > 0)
+        result = kept(
+            action, await self._server().settings(action.uid, action.write, action.read, action.wakes > 0)
+        )
         known = self.link.devices.get(action.uid)
         if known is not None:
             self.link.devices[action.uid] = self._after(known, result)

@@ -4,11 +4,19 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from rop_operator.api.facts import Document, Ref, ServerFacts
 from rop_operator.domain.config_map import desired_members
-from rop_operator.domain.plan import EnsureRuntime, Plan, RestartRuntime, StopRuntime
+from rop_operator.domain.plan import (
+    Action,
+    EnsureRuntime,
+    Failed,
+    Outcome,
+    Plan,
+    RestartRuntime,
+    StopRuntime,
+    Wait,
+)
 from rop_operator.domain.server import applied_digest, claims_digest, claims_of, enrolment_policy, plan_server
 from rop_operator.domain.server_status import server_status
 from rop_operator.domain.snapshot import SecretProblem, ServerSnapshot, secret_uses
@@ -58,7 +66,8 @@ class Servers:
             await self._gone(ref)
             return None
         link = self.links.setdefault(ref, Link(ref))
-        plan, outcomes, wait = Plan(), [], None
+        plan, wait = Plan(), None
+        outcomes: list[tuple[Action, Outcome]] = []
         for _ in range(ROUNDS):
             snapshot = await self._snapshot(document, link)
             plan = plan_server(snapshot)
@@ -73,16 +82,16 @@ class Servers:
         stored = await self._store.get(ref)
         if stored is not None:
             # The status is judged against what is stored; the rounds' own version only carried it along.
-            snapshot = replace_document(snapshot, replace(stored, status=document.status))
+            snapshot = replace(snapshot, document=replace(stored, status=document.status))
             await put_when_different(self._store, stored, server_status(snapshot, plan, outcomes))
         self._note_claims(snapshot, link)
         self._tell_cameras(stored or document, link)
         return min(x for x in (wait, plan.wait, LOOK_AGAIN) if x is not None)
 
-    async def _perform(self, plan: Plan, link: Link) -> tuple[list[Any], float | None]:
+    async def _perform(self, plan: Plan, link: Link) -> tuple[list[tuple[Action, Outcome]], float | None]:
         """Every action in order until one is not done; then the seconds to wait."""
         hands = ServerHands(self._runtime, self._manager_id, link)
-        outcomes: list[Any] = []
+        outcomes: list[tuple[Action, Outcome]] = []
         for action in plan.actions:
             try:
                 outcome = await hands.perform(action)
@@ -90,9 +99,10 @@ class Servers:
                 log.info("%s: %s", link.ref, passing.message)
                 return outcomes, passing.after
             outcomes.append((action, outcome))
-            after = getattr(outcome, "after", None)
-            if after is not None or hasattr(outcome, "reason"):
-                return outcomes, after if after is not None else LOOK_AGAIN
+            if isinstance(outcome, Wait):
+                return outcomes, outcome.after
+            if isinstance(outcome, Failed):
+                return outcomes, LOOK_AGAIN
             if isinstance(action, RestartRuntime):
                 link.listed = False
         return outcomes, None
@@ -218,7 +228,7 @@ class Servers:
             document.deleting,
             link.listed,
             link.claimed,
-            facts and (facts.reachable, facts.interface, facts.instance_id),
+            facts and (facts.reachable, facts.interface, facts.instance_id, facts.fence is not None),
         )
         if signature != link.signature:
             link.signature = signature
@@ -248,8 +258,3 @@ def _progress(plan: Plan, link: Link) -> bool:
     """Whether looking again at once makes sense: a server that is only starting needs time."""
     starting = any(isinstance(action, EnsureRuntime | RestartRuntime | StopRuntime) for action in plan.actions)
     return not starting or (link.server is None and link.runtime is not None)
-
-
-def replace_document(snapshot: ServerSnapshot, document: Document) -> ServerSnapshot:
-    """The same facts for another version of the document."""
-    return replace(snapshot, document=document)

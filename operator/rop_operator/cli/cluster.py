@@ -12,10 +12,11 @@ from rop_operator.adapters.fleet import HttpFleet
 from rop_operator.adapters.fleet_management import ManagementServer
 from rop_operator.adapters.kube_api import APPLY, KubeApi, KubeError, load_credentials
 from rop_operator.adapters.kube_secrets import REFERABLE, KubeSecrets
-from rop_operator.adapters.kube_store import moment, object_path
+from rop_operator.adapters.kube_store import document_of, moment, object_path
 from rop_operator.api.facts import Found, Ref, Session
 from rop_operator.api.registry import API_VERSION, GROUP, KINDS, VERSION, Kind, kind_of
 from rop_operator.cli.backend import Applied, ApplyRefused, Check, EventRow, Object, Refusal, ref_of
+from rop_operator.domain.deletion import deletion_refused
 from rop_operator.ports import Endpoint, PortError
 
 FIELD_MANAGER = "ropctl"
@@ -86,7 +87,13 @@ class ClusterBackend:
         return await self._api.request("PATCH", path, params=params, body=item, content_type=APPLY)
 
     async def delete(self, ref: Ref) -> bool:
-        """Ask for deletion."""
+        """Ask for deletion. PortError `AcknowledgementMissing` as on a host."""
+        item = await self.get(ref)
+        if item is None:
+            return False
+        refused = deletion_refused(document_of(item))
+        if refused is not None:
+            raise PortError("AcknowledgementMissing", refused)
         try:
             await self._api.request("DELETE", object_path(ref.kind, ref.namespace, ref.name))
         except KubeError as error:

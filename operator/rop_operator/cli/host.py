@@ -132,8 +132,14 @@ class HostBackend:
             return [
                 Check("agent", False, error.message, f"systemctl status rop-agent, and the rights on {socket}")
             ]
-        details = ", ".join(f"{k} {v}" for k, v in sorted(answer.items()) if isinstance(v, str | int | bool))
-        return [Check("agent", True, f"answers on {socket}" + (f" ({details})" if details else ""))]
+        found = [Check("agent", True, f"answers on {socket}, documents from {answer.get('dir', '?')}")]
+        if answer.get("source") == "Missing":
+            remedy = "mount or create it; until then deletions wait"
+            found.append(Check("documents", False, "the directory of documents is empty or not there", remedy))
+        for broken in answer.get("errors") or ():
+            remedy = "mend the file; the last accepted version stays in force"
+            found.append(Check("documents", False, str(broken.get("text")), remedy))
+        return found
 
     async def close(self) -> None:
         """Release the socket."""

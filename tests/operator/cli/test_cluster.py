@@ -22,12 +22,18 @@ def camera(name: str = "front-door", uid: str = UID, **spec: Any) -> dict[str, A
     }
 
 
-SERVER = {
+SERVER: dict[str, Any] = {
     "apiVersion": "rop.dev/v1alpha1",
     "kind": "RopServer",
     "metadata": {"name": "home"},
     "spec": {"host": "rop.example.net", "external": {"url": "http://192.0.2.1:61009", "interface": "ClientAPI"}},
 }
+
+
+def acknowledged() -> dict[str, Any]:
+    """The server with what its deletion needs."""
+    spec = {**SERVER["spec"], "acknowledge": [{"edge": "DeleteServer", "value": "home"}]}
+    return {**SERVER, "spec": spec}
 
 
 def stream(*documents: dict[str, Any]) -> str:
@@ -50,6 +56,8 @@ def test_apply_get_describe_delete(on_cluster: Run, namespace: str) -> None:
     assert heading.split()[:3] == ["NAME", "UID", "SERVER"]
     assert row.split()[:3] == ["front-door", UID, "home"]
     assert "none yet" in on_cluster("describe", "cam/front-door").stdout
+    assert "DeleteServer, value: home" in on_cluster("delete", "rs", "home", expect=1).stderr
+    on_cluster("apply", "-f", "-", stdin=stream(acknowledged()))
     assert on_cluster("delete", "-f", "-", stdin=stream(SERVER, camera())).stdout.splitlines() == [
         "camera.rop.dev/front-door deleted",
         "ropserver.rop.dev/home deleted",

@@ -191,6 +191,9 @@ def test_a_server_without_external_waits_for_a_person(site: Any) -> None:
     site.wait("RopServer", "home", "Stalled", "True", "ExternalRequired")
     assert "spec.external" in site.condition("RopServer", "home", "Stalled")["message"]
     assert "ExternalRequired" in site.ropctl("doctor", expect=1)
+    assert "DeleteServer" in site.ropctl("delete", "ropserver", "home", expect=1)
+    document["spec"]["acknowledge"] = [{"edge": "DeleteServer", "value": "home"}]
+    site.apply(document)
     site.ropctl("delete", "ropserver", "home")
 
 

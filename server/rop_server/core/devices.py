@@ -15,7 +15,9 @@ from rop_server.core.hub import Hub
 from rop_server.core.learned import learned_from
 from rop_server.core.pending import Answer, End, Outcome
 from rop_wire import messages
+from rop_wire.commands import Command
 from rop_wire.errors import WireError
+from rop_wire.packet import OK, REQUEST, Packet
 
 ATTEMPTS = 2
 
@@ -73,31 +75,66 @@ class DeviceService:
             self._hub.events.learned(uid, learned[0], learned[1], self._hub.clock.wall())
         return payload
 
-    async def capability(self, uid: str, *, wake: bool = True) -> bytes:
-        """The capability document (199), asked once and kept until the device leaves the list."""
+    async def support(self, uid: str) -> messages.Support:
+        """Every channel and what it can do, asked once and kept until the device leaves the list."""
         entry = self._hub.registry.entry(uid)
-        if entry is not None and entry.capability is not None:
-            return entry.capability
-        payload = await self.call(uid, messages.SupportGet(), wake=wake)
+        if entry is not None and entry.support is not None:
+            return entry.support
+        payload = await self.call(uid, messages.SupportGet())
+        if not payload:
+            raise CallError("cmd_exec_error", "empty answer")
+        support = messages.Support.decode(payload)
         entry = self._hub.registry.entry(uid)
-        if entry is not None and payload:
-            entry.capability = payload
-        return payload
+        if entry is not None:
+            entry.support = support
+        return support
+
+    async def snapshot(self, uid: str, channel: int, stream_type: str, timeout: float) -> bytes:
+        """A JPEG picture; see `Devices.snapshot`."""
+        self._calls += 1
+        try:
+            connection = await self.signaling(uid)
+            return await self._picture(uid, connection, messages.Snapshot(channel, stream_type), timeout)
+        finally:
+            self._calls -= 1
+
+    async def _picture(
+        self, uid: str, connection: Connection, request: messages.Snapshot, timeout: float
+    ) -> bytes:
+        future: asyncio.Future[bytes | CallError] = asyncio.get_running_loop().create_future()
+
+        def done(result: bytes | CallError) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        picture = self._hub.snapshots.begin(uid, connection, done)
+        try:
+            connection.send(Packet(REQUEST, Command.SNAPSHOT, picture.number, OK, request.encode()))
+            async with asyncio.timeout(timeout):
+                result = await future
+        except TimeoutError:
+            raise CallError("cmd_timeout", "the picture did not end in time") from None
+        finally:
+            self._hub.snapshots.forget(picture)
+            connection.active_at = self._hub.clock.monotonic()
+        if isinstance(result, CallError):
+            raise result
+        return result
 
     async def _attempts(self, uid: str, request: Request, wake: bool, limit: float) -> bytes:
         for _ in range(ATTEMPTS):
-            connection = await self._signaling(uid, wake)
-            outcome = await self._exchange(connection, request, limit)
+            connection = await self.signaling(uid, wake)
+            outcome = await self.exchange(connection, request, limit)
             if isinstance(outcome, Answer):
                 if outcome.status != 200:
-                    raise CallError("cmd_exec_error", f"status {outcome.status}")
+                    raise CallError("cmd_exec_error", f"status {outcome.status}", outcome.status)
                 return outcome.payload
             if outcome is End.EXPIRED:
                 raise CallError("cmd_timeout")
         raise CallError("device_signaling_connection_closed")
 
-    async def _signaling(self, uid: str, wake: bool) -> Connection:
-        """The signaling connection, after a wake-up if one is needed and allowed."""
+    async def signaling(self, uid: str, wake: bool = True) -> Connection:
+        """The signaling connection, after a wake-up if one is needed and allowed. Raises `CallError`."""
         entry = self._hub.registry.entry(uid)
         if entry is None:
             raise CallError("device_offline")
@@ -126,7 +163,8 @@ class DeviceService:
             raise CallError(result)
         return result
 
-    async def _exchange(self, connection: Connection, request: Request, limit: float) -> Outcome:
+    async def exchange(self, connection: Connection, request: Request, limit: float) -> Outcome:
+        """One request on this very connection, without a retry; `limit` in seconds from now."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome) -> None:

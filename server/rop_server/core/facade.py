@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rop_wire.messages import Support
+
 
 class CallError(Exception):
-    """A device call failed; `symbol` is one of the symbols of the client API (`rop_wire.symbols.SYMBOLS`)."""
+    """A device call failed; `symbol` is one of the symbols of the client API (`rop_wire.symbols.SYMBOLS`).
 
-    def __init__(self, symbol: str, detail: str = "") -> None:
+    `status` is what the device answered, when it answered.
+    """
+
+    def __init__(self, symbol: str, detail: str = "", status: int | None = None) -> None:
         super().__init__(f"{symbol}: {detail}" if detail else symbol)
         self.symbol = symbol
         self.detail = detail
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class DeviceLink:
     battery: Battery | None = None
     certificate_serial: str | None = None
     certificate_not_after: float | None = None
+    wired: bool = False
 
     @property
     def asleep(self) -> bool:
@@ -91,6 +98,20 @@ class Devices(Protocol):
     async def call(self, uid: str, request: Request, *, wake: bool = True, timeout: float | None = None) -> bytes:
         """Send a request, return the payload of its 200 response. Wakes a sleeping battery device unless
         `wake` is False, in which case `CallError("device_asleep")` is raised. `timeout` in seconds.
+        """
+        ...
+
+    async def support(self, uid: str) -> Support:
+        """Every channel and what it can do (199), asked once and kept until the device is offline.
+
+        Raises as `call`; `rop_wire.errors.WireError` for a document that breaks the protocol.
+        """
+        ...
+
+    async def snapshot(self, uid: str, channel: int, stream_type: str, timeout: float) -> bytes:
+        """A JPEG picture (109). `timeout` in seconds runs from the request to the last part.
+
+        Raises as `call`, and `CallError("duplicate_snap")` while another one of this device runs. Never retried.
         """
         ...
 

@@ -12,10 +12,11 @@ import structlog
 
 from rop_server.core.calls import Wake, should_sleep
 from rop_server.core.connection import KEEP_ALIVE, SIGNALING, Connection
-from rop_server.core.facade import Admission, Battery, CoreEvents
+from rop_server.core.facade import Admission, Battery, CoreEvents, DeviceLink
 from rop_server.core.pending import Answer, Outcome, PendingTable
 from rop_server.core.registry import Announcement, Registry
 from rop_server.core.settings import Settings
+from rop_server.core.snapshots import Snapshots
 from rop_wire import messages
 from rop_wire.commands import Command
 from rop_wire.errors import WireError
@@ -49,6 +50,9 @@ class Hub:
         self.clock = clock
         self.registry = Registry()
         self.pending = PendingTable()
+        self.snapshots = Snapshots()
+        # Each hears every accepted handshake, before the caller of a wake-up goes on.
+        self.on_handshake: list[Callable[[DeviceLink], None]] = []
         self.wakes: dict[str, Wake] = {}
         self.keep_awake: dict[str, float] = {}
         self.open: set[Connection] = set()
@@ -83,7 +87,7 @@ class Hub:
             return
         connection.announced = False
         current = self.registry.detach(connection)
-        self.pending.drop(connection)
+        self._drop_requests(connection)
         if not current:
             return
         uid = connection.uid
@@ -121,6 +125,8 @@ class Hub:
         try:
             if packet.is_request and packet.command in DEVICE_COMMANDS:
                 self._request(connection, packet)
+            elif packet.command == Command.SNAPSHOT and self.snapshots.take(connection, packet):
+                connection.active_at = self.clock.monotonic()
             elif not self.pending.resolve(
                 connection, packet.request_id, packet.command, packet.status, packet.payload
             ):
@@ -162,7 +168,10 @@ class Hub:
         entry = self.registry.entry(told.uid)
         if entry is None:  # the send above ended the connection
             return
-        self.events.connected(entry.link(), connection.transport_kind, wall)
+        link = entry.link()
+        self.events.connected(link, connection.transport_kind, wall)
+        for listener in self.on_handshake:
+            listener(link)
         log.info("device-online", uid=told.uid, transport=connection.transport_kind, firmware=told.firmware)
         if connection.transport_kind == SIGNALING:
             wake = self.wakes.pop(told.uid, None)
@@ -184,8 +193,12 @@ class Hub:
 
     def _replace(self, older: Connection) -> None:
         older.announced = False
-        self.pending.drop(older)
+        self._drop_requests(older)
         older.close("replaced")
+
+    def _drop_requests(self, connection: Connection) -> None:
+        self.pending.drop(connection)
+        self.snapshots.drop(connection)
 
     def _heartbeat_interval(self, told: messages.Handshake) -> int:
         """Milliseconds. Source: device-protocol 7 (table by mobile operator)."""
@@ -230,7 +243,7 @@ class Hub:
         except WireError:
             log.info("network-report", uid=connection.uid, message="unreadable")
             return
-        entry.wired = report.network == "wire"
+        self.registry.report_network(connection.uid, report.network == "wire")
 
     # -- requests of ours -------------------------------------------------------------------------
 
@@ -300,7 +313,7 @@ class Hub:
 
     def _maybe_sleep(self, connection: Connection, now: float) -> None:
         uid = connection.uid
-        waiting = self.pending.count(connection)
+        waiting = self.pending.count(connection) + self.snapshots.busy(connection)
         keep = self.keep_awake.get(uid, 0.0)
         if not should_sleep(now, connection.active_at, keep, waiting, self.settings.signaling_idle):
             return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rop_server.core.connection import KEEP_ALIVE, SIGNALING, Connection
 from rop_server.core.facade import Battery, DeviceLink
+from rop_wire.messages import Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class Entry:
         "_link",
         "announcement",
         "battery",
-        "capability",
         "keep_alive",
         "signaling",
         "since",
+        "support",
         "wired",
     )
 
@@ -43,7 +44,7 @@ class Entry:
         self.signaling: Connection | None = None
         self.keep_alive: Connection | None = None
         self.battery: Battery | None = None
-        self.capability: bytes | None = None
+        self.support: Support | None = None
         self.wired = False
         self._link: DeviceLink | None = None
 
@@ -75,6 +76,7 @@ class Entry:
                 battery=self.battery,
                 certificate_serial=certificate.serial if certificate is not None else None,
                 certificate_not_after=certificate.not_after if certificate is not None else None,
+                wired=self.wired,
             )
         return self._link
 
@@ -146,6 +148,14 @@ class Registry:
         self._online = None
         if before is None or (before.percent, before.charge) != (battery.percent, battery.charge):
             self.revision += 1
+
+    def report_network(self, uid: str, wired: bool) -> None:
+        """Keep whether the device uses its wired network; not part of the list clients see."""
+        entry = self._entries.get(uid)
+        if entry is not None and entry.wired != wired:
+            entry.wired = wired
+            entry.touch()
+            self._online = None
 
     def _changed(self, entry: Entry) -> None:
         entry.touch()

@@ -209,8 +209,7 @@ def run(options: Options) -> int:
 def command(lan_cidrs: str, verbose: bool, **given: object) -> None:
     """Reconcile the RopServer and Camera objects of some namespaces of a cluster.
 
-    Needs in each namespace: list, watch, get, patch on ropservers, cameras and their status; get on secrets;
-    create, patch on events; get, list, watch, create, patch on configmaps; get, create, update on leases.
+    The rights that it needs in each namespace: examples/cluster/operator.yaml.
 
     \b
     Example: rop-operator --kubeconfig ~/.kube/config --namespace video

@@ -222,27 +222,32 @@ class KubeStore:
         path = object_path(ref.kind, ref.namespace, ref.name)
         for attempt in range(ATTEMPTS):
             self._check_leading()
+            known = self._cache.get(ref)
+            if known is None or known["metadata"]["uid"] != document.uid:
+                return
+            finalizers: list[str] = known["metadata"].get("finalizers") or []
+            if (name in finalizers) == present:
+                return
+            wanted = [*finalizers, name] if present else [f for f in finalizers if f != name]
+            version = known["metadata"]["resourceVersion"]
+            body = {"metadata": {"resourceVersion": version, "finalizers": wanted}}
             try:
-                item = await self._api.request("GET", path)
-                metadata = item["metadata"]
-                finalizers: list[str] = metadata.get("finalizers") or []
-                if metadata["uid"] != document.uid or (name in finalizers) == present:
-                    return
-                wanted = [*finalizers, name] if present else [f for f in finalizers if f != name]
-                body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": wanted}}
                 answer = await self._api.request("PATCH", path, body=body, content_type=MERGE)
             except KubeError as error:
-                if error.status == 404:
-                    return
-                if error.status == 409 and attempt < ATTEMPTS - 1:
-                    continue
-                raise
-            if not (wanted or not answer["metadata"].get("deletionTimestamp")):
-                self._cache.drop(ref, document.uid)  # that was the last one: it is gone
-                self._enqueue(ref)
+                if error.status not in (404, 409) or attempt == ATTEMPTS - 1:
+                    raise
+                await self._fetch(ref)
             else:
-                self._cache.put(answer)
-            return
+                self._keep(ref, answer, gone=not wanted and document.deleting is not None)
+                return
+
+    def _keep(self, ref: Ref, answer: Object, gone: bool) -> None:
+        """Remember an answer; without its last finalizer a deleted object is gone."""
+        if gone:
+            self._cache.drop(ref, answer["metadata"]["uid"])
+            self._enqueue(ref)
+        else:
+            self._cache.put(answer)
 
     def _check_leading(self) -> None:
         if not self._guard():

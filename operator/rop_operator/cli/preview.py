@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from rop_operator.cli.show import print_data, safe
 from rop_operator.documents import Fleet, Parsed, RawDocument
 from rop_operator.domain.describe import describe, totals
 from rop_operator.domain.plan import Plan
-from rop_operator.domain.preview import change_of, plan_for, transition_errors
+from rop_operator.domain.preview import change_of, plan_delete, plan_for, transition_errors
 from rop_operator.errors import DocumentsRefused
 
 
@@ -90,22 +90,31 @@ def print_plans(fleet: Fleet | None, current: Sequence[Object], output: str, now
     if errors:
         raise DocumentsRefused(errors)
     before = {document.ref: document for document in stored}
-    plans = plan_for(new, stored, now)
-    rows = [
-        plan_json(ref, change_of(by_ref[ref], before.get(ref)) if ref in by_ref else "unchanged", plan)
-        for ref, plan in plans
-    ]
+    changes = {ref: change_of(parsed, before.get(ref)) for ref, parsed in by_ref.items()}
+    return _print(plan_for(new, stored, now), changes, output, quiet=fleet is None)
+
+
+def print_deletions(refs: Sequence[Ref], current: Sequence[Object], output: str, now: datetime) -> bool:
+    """Print what deleting these would do; True when one of them is there."""
+    stored = [document_of(item) for item in current]
+    there = {document.ref for document in stored} & set(refs)
+    return _print(plan_delete(refs, stored, now), dict.fromkeys(there, "deleted"), output, quiet=False)
+
+
+def _print(plans: Sequence[tuple[Ref, Plan]], changes: Mapping[Ref, str], output: str, quiet: bool) -> bool:
+    """Print plans; `quiet` leaves out what has nothing to say. True when anything would change."""
+    rows = [plan_json(ref, changes.get(ref, "unchanged"), plan) for ref, plan in plans]
     if output in ("json", "yaml"):
         costs = ("writes", "wakes", "reboots")
         sums = {cost: sum(action[cost] for row in rows for action in row["actions"]) for cost in costs}
         print_data({"plans": rows, "totals": sums}, output)
     else:
-        _print_text(rows)
+        _print_text(row for row in rows if not quiet or row["actions"] or row["findings"])
         click.echo(totals([plan for _, plan in plans]))
     return any(row["actions"] or row["document"] != "unchanged" for row in rows)
 
 
-def _print_text(rows: Sequence[dict[str, Any]]) -> None:
+def _print_text(rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         click.echo(f"{row['ref']}: {row['document']}")
         for action in row["actions"]:

@@ -15,7 +15,7 @@ from rop_operator.adapters.clock import SystemClock
 from rop_operator.api.facts import Ref
 from rop_operator.api.registry import GROUP, KINDS, kind_of
 from rop_operator.cli.backend import ApplyRefused, Backend, Object, Refusal, condition
-from rop_operator.cli.preview import print_plans
+from rop_operator.cli.preview import print_deletions, print_plans
 from rop_operator.cli.read import parse_names
 from rop_operator.cli.show import print_data, safe
 from rop_operator.cli.sources import read_fleet
@@ -86,14 +86,16 @@ def validate(files: tuple[str, ...], namespace: str, output: str) -> None:
 
 @click.command("plan")
 @click.option("--filename", "-f", "files", multiple=True, metavar="FILE", help="File, directory or -; repeatable.")
+@click.option("--delete", "deleting", is_flag=True, help="Of deleting what the documents name.")
 @command
-async def plan(backend: Backend, target: Target, files: tuple[str, ...]) -> int:
+async def plan(backend: Backend, target: Target, files: tuple[str, ...], deleting: bool) -> int:
     """What would happen: every write, wake and reboot, before it does.
 
     Without -f: what the engine still has to do for the documents as they are.
 
     \b
-    Example: ropctl plan -f cameras.yaml
+    Examples: ropctl plan -f cameras.yaml
+              ropctl plan --delete -f cameras.yaml
     Exit codes: 0 nothing would change; 2 changes; 1 a document is bad or nothing answers; 64 usage.
     """
     namespace = await effective_namespace(backend, target)
@@ -103,7 +105,13 @@ async def plan(backend: Backend, target: Target, files: tuple[str, ...]) -> int:
         tell_foreign(fleet)
         namespaces |= {document.ref.namespace for document in fleet.documents}
     current = [item for row in KINDS for each in sorted(namespaces) for item in await backend.list(row.kind, each)]
-    changes = print_plans(fleet, current, target.output, SystemClock().now())
+    now = SystemClock().now()
+    if deleting:
+        if fleet is None:
+            raise click.UsageError("--delete needs -f FILE")
+        changes = print_deletions([document.ref for document in fleet.documents], current, target.output, now)
+    else:
+        changes = print_plans(fleet, current, target.output, now)
     return EXIT_CHANGES if changes else 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,22 @@ def test_plan_has_exit_codes_for_scripts(on_cluster: Run) -> None:
     assert planned["totals"] == {"writes": 0, "wakes": 0, "reboots": 0}
     done = on_cluster("plan", "-f", "-", stdin=stream(camera(uid="95270001ABCDEFGX")), expect=1)
     assert "another device is another Camera" in done.stderr
+
+
+def test_plan_of_a_deletion(on_cluster: Run) -> None:
+    documents = stream(SERVER, camera())
+    on_cluster("plan", "--delete", "-f", "-", stdin=documents, expect=0)
+    on_cluster("apply", "-f", "-", stdin=documents)
+    assert "/front-door: deleted" in on_cluster("plan", "--delete", "-f", "-", stdin=documents, expect=2).stdout
+    assert "needs -f" in on_cluster("plan", "--delete", expect=64).stderr
+
+
+def test_shipped_examples_are_accepted(on_cluster: Run, control_plane: Any, namespace: str) -> None:
+    examples = Path(__file__).parents[3] / "examples" / "cluster"
+    on_cluster("apply", "-f", str(examples))
+    found = json.loads(on_cluster("get", "cameras", "-o", "json").stdout)["items"]
+    assert [item["metadata"]["name"] for item in found] == ["front-door"]
+    control_plane.kubectl("apply", "-n", namespace, "--dry-run=server", "-f", str(examples / "operator.yaml"))
 
 
 def test_events_are_those_of_our_objects(on_cluster: Run, control_plane: Any, namespace: str) -> None:

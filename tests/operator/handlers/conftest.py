@@ -31,15 +31,14 @@ PORT_MEMBERS = (
     "clientRtsp",
     "clientHttp",
 )
-# Exactly what `rop-operator --help` says that it needs.
-RULES: list[dict[str, Any]] = [
-    {"apiGroups": ["rop.dev"], "resources": ["ropservers", "cameras"], "verbs": ["list", "watch", "get", "patch"]},
-    {"apiGroups": ["rop.dev"], "resources": ["ropservers/status", "cameras/status"], "verbs": ["get", "patch"]},
-    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "patch"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
-]
+EXAMPLES = Path(__file__).parents[3] / "examples" / "cluster"
+
+
+def shipped_rules() -> list[dict[str, Any]]:
+    """The rights that the shipped example gives to the operator."""
+    documents = yaml.safe_load_all((EXAMPLES / "operator.yaml").read_text())
+    rules: list[dict[str, Any]] = next(d for d in documents if d["kind"] == "Role")["rules"]
+    return rules
 
 
 def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
@@ -135,7 +134,7 @@ class Site:
 
     def start_operator(self, name: str = "operator", *flags: str) -> "subprocess.Popen[bytes]":
         if self.kubeconfig is None:
-            self.kubeconfig = self.plane.account(self.namespace, "operator", RULES)
+            self.kubeconfig = self.plane.account(self.namespace, "operator", shipped_rules())
         return self.spawn(
             name,
             "rop-operator",
@@ -216,6 +215,12 @@ class Site:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
+
+
+@pytest.fixture
+def operator_rules() -> list[dict[str, Any]]:
+    """What the operator may do, no more."""
+    return shipped_rules()
 
 
 @pytest.fixture

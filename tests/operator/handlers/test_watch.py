@@ -13,11 +13,6 @@ from rop_operator.adapters.kube_heartbeat import Heartbeat
 from rop_operator.handlers.watch import HEARTBEAT_ANNOTATION, Sinks, Watch
 
 NUMBERS = itertools.count(1)
-# Exactly what the program says it needs for watching.
-RULES = [
-    {"apiGroups": ["rop.dev"], "resources": ["ropservers", "cameras"], "verbs": ["get", "list", "watch", "patch"]},
-    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "patch"]},
-]
 
 
 def camera(namespace: str, name: str) -> dict[str, Any]:
@@ -36,8 +31,8 @@ def namespace(control_plane: Any) -> str:
 
 
 @pytest.fixture
-async def api(control_plane: Any, namespace: str) -> AsyncIterator[KubeApi]:
-    kubeconfig = control_plane.account(namespace, "operator", RULES)
+async def api(control_plane: Any, namespace: str, operator_rules: list[dict[str, Any]]) -> AsyncIterator[KubeApi]:
+    kubeconfig = control_plane.account(namespace, "operator", operator_rules)
     client = KubeApi(lambda: load_credentials(str(kubeconfig)))
     yield client
     await client.close()

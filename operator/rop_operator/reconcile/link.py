@@ -61,15 +61,16 @@ class Observer:
         self._server_changed = server_changed
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Starts from the list unless `list` was called already."""
         delay = RETRY_FIRST
         while True:
             try:
-                await self._list()
+                if not self._link.listed:
+                    await self.list()
                 delay = RETRY_FIRST
                 async for event in self._server.events():
                     if event is None:
-                        await self._list()
+                        await self.list()
                     else:
                         self._take(event)
             except PortError as error:
@@ -83,7 +84,8 @@ class Observer:
             await asyncio.sleep(delay)
             delay = min(RETRY_MOST, delay * 2)
 
-    async def _list(self) -> None:
+    async def list(self) -> None:
+        """Take the whole list in. PortError."""
         link = self._link
         found = {device.uid: device for device in await self._server.devices()}
         before, first = link.devices, not link.listed

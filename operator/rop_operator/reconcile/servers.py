@@ -1,9 +1,11 @@
 """Reconciling RopServers: connect, observe, plan, perform, status; and observing their devices."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from rop_operator.api.facts import Document, Ref, ServerFacts
 from rop_operator.domain.config_map import desired_members
@@ -78,7 +80,7 @@ class Servers:
             if wait is not None or not _progress(plan, link):
                 snapshot = await self._snapshot(document, link)
                 break
-            document = replace(document, status=server_status(snapshot, plan, outcomes))
+            document = replace(document, status=_carried(document, server_status(snapshot, plan, outcomes)))
         stored = await self._store.get(ref)
         if stored is not None:
             # The status is judged against what is stored; the rounds' own version only carried it along.
@@ -180,15 +182,17 @@ class Servers:
             state = "Running" if facts.reachable else link.runtime.state
             facts = facts.model_copy(update={"runtime": state, "runtime_message": link.runtime.message})
         link.facts = facts
-        self._follow(link)
+        await self._follow(link)
         return facts
 
-    def _follow(self, link: Link) -> None:
-        """One observer per connection, once the server answered."""
+    async def _follow(self, link: Link) -> None:
+        """One observer per connection, once the server answered; the first list is awaited."""
         if link.server is None or link.facts is None or not link.facts.reachable:
             return
         if link.observer is None or link.observer.done():
             observer = Observer(link, link.server, self._device_changed, self._server_due)
+            with contextlib.suppress(PortError):
+                await observer.list()
             link.observer = asyncio.create_task(observer.run(), name=f"observer {link.ref}")
 
     def _device_changed(self, server: Ref, uid: str) -> None:
@@ -252,6 +256,12 @@ class Servers:
 
 def _too_long(key: str) -> SecretProblem:
     return SecretProblem("SecretInvalid", f"key {key} is longer than {MAX_PEM} bytes")
+
+
+def _carried(document: Document, status: Mapping[str, Any]) -> dict[str, Any]:
+    """What the next round has to know of this one. Conditions on the way are none of the status's business."""
+    kept = {"enrolment": status["enrolment"]} if "enrolment" in status else {}
+    return {**document.status, **kept}
 
 
 def _progress(plan: Plan, link: Link) -> bool:

@@ -55,9 +55,19 @@ def _moment(at: datetime | None) -> tuple[int, ...]:
     return (at.year - 1900, at.month, at.day, at.hour, at.minute, at.second)
 
 
+def _told_moment(parts: bytes) -> datetime | None:
+    """The time in six bytes; None when they are no time (the fields are optional)."""
+    if not any(parts):
+        return None
+    try:
+        return datetime(1900 + parts[0], *parts[1:])
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class InfoBlock:
-    """Payload of a start response. `frame_rate` in frames per second; only it and the codec are read."""
+    """Payload of a start response. `frame_rate` in frames per second; `start`, `end` where a camera tells them."""
 
     frame_rate: int
     codec: Codec
@@ -86,13 +96,15 @@ class InfoBlock:
 
     @classmethod
     def decode(cls, payload: bytes) -> "InfoBlock":
-        """Frame rate and codec. ProtocolError below 31 bytes or for another codec (discrepancies C4.6)."""
+        """The block; size of the picture is not read. ProtocolError below 31 bytes or for another codec (C4.6)."""
         if len(payload) < INFO_MINIMUM:
             raise ProtocolError(f"info block of {len(payload)} bytes")
         try:
-            return cls(payload[17], Codec(payload[30]))
+            codec = Codec(payload[30])
         except ValueError:
             raise ProtocolError(f"unknown video codec {payload[30]}") from None
+        start, end = _told_moment(payload[18:24]), _told_moment(payload[24:30])
+        return cls(payload[17], codec, start=start, end=end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ own sequence and SSRC, the marker stands on the last packet of an access unit on
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rop_wire.errors import EncodeError, ProtocolError
@@ -109,6 +109,20 @@ class Track:
             self.sequence = (self.sequence + 1) & 0xFFFF
             self.packets += 1
             self.octets += len(payload)
+        return packets
+
+    def pack(self, payloads: Sequence[bytes], timestamp: int) -> list[bytes]:
+        """As `wrap`, as bytes: what a relay sends."""
+        kind, sequence = self.payload_type & 0x7F, self.sequence
+        last = len(payloads) - 1
+        packets = []
+        for number, payload in enumerate(payloads):
+            mark = kind | 0x80 if number == last else kind
+            packets.append(_HEADER.pack(0x80, mark, sequence, timestamp & 0xFFFFFFFF, self.ssrc) + payload)
+            sequence = (sequence + 1) & 0xFFFF
+            self.octets += len(payload)
+        self.sequence = sequence
+        self.packets += len(packets)
         return packets
 
 

@@ -11,6 +11,8 @@ from rop_wire.packet import Packet
 
 SIGNALING: Final = "Signaling"
 KEEP_ALIVE: Final = "KeepAlive"
+STREAM_TLS: Final = "StreamTLS"
+STREAM_TCP: Final = "StreamTCP"
 
 REQUEST_ID_START = 100_000
 """Request numbers of a connection start at random below this. Source: device-protocol 3, Matching."""
@@ -27,7 +29,7 @@ class Certificate:
 
 
 class Connection(ABC):
-    """A device connection on 61003 or 61005.
+    """A device connection on 61003, 61005, 61006 or 61007.
 
     `uid` is empty until the identity is known. Times are seconds of the monotonic clock.
     """
@@ -64,6 +66,9 @@ class Connection(ABC):
     @abstractmethod
     def send(self, packet: Packet) -> None:
         """Queue one packet; does nothing on a connection that is going away."""
+
+    async def drained(self) -> None:
+        """Return once the peer has taken what was sent, or the connection is going away."""
 
     @abstractmethod
     def proves(self, uid: str) -> bool:

@@ -58,8 +58,25 @@ class DeviceService:
         for connection in self._hub.connections_of(uid):
             connection.close(reason)
 
-    async def call(self, uid: str, request: Request, *, wake: bool = True, timeout: float | None = None) -> bytes:
+    async def allot(self, uid: str) -> int:
+        """A request number of the device's signaling connection, for the handle of a stream. Wakes the device.
+
+        Raises as `call`.
+        """
+        return (await self._signaling(uid, True)).allot()
+
+    async def call(
+        self,
+        uid: str,
+        request: Request,
+        *,
+        wake: bool = True,
+        timeout: float | None = None,
+        number: int | None = None,
+    ) -> bytes:
         """Send a request and return the payload of its 200 response; see `Devices.call`.
+
+        `number`: the request number to use, one of `allot`.
 
         Raises `CallError` with `device_offline`, `device_asleep`, `cmd_timeout`, `wake_up_timeout`,
         `device_signaling_connection_closed` or `cmd_exec_error`.
@@ -67,7 +84,7 @@ class DeviceService:
         self._calls += 1
         try:
             limit = self._hub.settings.call_timeout if timeout is None else timeout
-            payload = await self._attempts(uid, request, wake, limit)
+            payload = await self._attempts(uid, request, wake, limit, number)
         finally:
             self._calls -= 1
         learned = learned_from(request, payload)
@@ -121,7 +138,7 @@ class DeviceService:
             raise result
         return result
 
-    async def _attempts(self, uid: str, request: Request, wake: bool, limit: float) -> bytes:
+    async def _attempts(self, uid: str, request: Request, wake: bool, limit: float, number: int | None) -> bytes:
         for _ in range(ATTEMPTS):
             connection = await self.signaling(uid, wake)
             outcome = await self.exchange(connection, request, limit)
@@ -174,7 +191,7 @@ class DeviceService:
         extension: bytes = getattr(request, "extension", lambda: b"")()
         try:
             payload = request.encode()
-            forget = self._hub.request(connection, request.command, payload, limit, done, extension)
+            forget = self._hub.request(connection, request.command, payload, limit, done, extension, number)
         except WireError as error:
             raise CallError("invalid_parameter", str(error)) from error
         try:

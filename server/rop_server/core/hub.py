@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from rop_server.core.calls import Wake, should_sleep
-from rop_server.core.connection import KEEP_ALIVE, SIGNALING, Connection
+from rop_server.core.connection import KEEP_ALIVE, SIGNALING, STREAM_TCP, STREAM_TLS, Connection
 from rop_server.core.facade import Admission, Battery, CoreEvents, DeviceLink
 from rop_server.core.pending import Answer, Outcome, PendingTable
 from rop_server.core.registry import Announcement, Registry
@@ -29,7 +29,12 @@ DEVICE_COMMANDS = frozenset({Command.HEARTBEAT, Command.HANDSHAKE, Command.ALARM
 HELLO_LIMIT = 10.0
 """Seconds for the hello, and again for the handshake, on 61003 (discrepancies C2.8)."""
 
-PORT_NAMES = {SIGNALING: "signalingTLS", KEEP_ALIVE: "keepAliveTCP"}
+PORT_NAMES = {
+    SIGNALING: "signalingTLS",
+    KEEP_ALIVE: "keepAliveTCP",
+    STREAM_TLS: "streamTLS",
+    STREAM_TCP: "streamTCP",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +260,13 @@ class Hub:
         timeout: float,
         done: Callable[[Outcome], None],
         extension: bytes = b"",
+        number: int | None = None,
     ) -> Callable[[], None]:
-        """Send a request; `done` hears the outcome. Returns a function that forgets it."""
-        number = connection.allot()
+        """Send a request; `done` hears the outcome. Returns a function that forgets it.
+
+        `number`: one allotted before (the handle of a stream).
+        """
+        number = connection.allot() if number is None else number
         deadline = self.clock.monotonic() + timeout
         waiting = self.pending.add(connection, number, command, deadline, done)
         try:

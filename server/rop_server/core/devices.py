@@ -63,7 +63,7 @@ class DeviceService:
 
         Raises as `call`.
         """
-        return (await self._signaling(uid, True)).allot()
+        return (await self.signaling(uid)).allot()
 
     async def call(
         self,
@@ -141,7 +141,7 @@ class DeviceService:
     async def _attempts(self, uid: str, request: Request, wake: bool, limit: float, number: int | None) -> bytes:
         for _ in range(ATTEMPTS):
             connection = await self.signaling(uid, wake)
-            outcome = await self.exchange(connection, request, limit)
+            outcome = await self.exchange(connection, request, limit, number)
             if isinstance(outcome, Answer):
                 if outcome.status != 200:
                     raise CallError("cmd_exec_error", f"status {outcome.status}", outcome.status)
@@ -180,7 +180,9 @@ class DeviceService:
             raise CallError(result)
         return result
 
-    async def exchange(self, connection: Connection, request: Request, limit: float) -> Outcome:
+    async def exchange(
+        self, connection: Connection, request: Request, limit: float, number: int | None = None
+    ) -> Outcome:
         """One request on this very connection, without a retry; `limit` in seconds from now."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 

@@ -67,7 +67,7 @@ class Connection(ABC):
     def send(self, packet: Packet) -> None:
         """Queue one packet; does nothing on a connection that is going away."""
 
-    async def drained(self) -> None:
+    async def drained(self) -> None:  # noqa: B027 - a transport without a buffer has nothing to wait for
         """Return once the peer has taken what was sent, or the connection is going away."""
 
     @abstractmethod

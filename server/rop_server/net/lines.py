@@ -28,13 +28,14 @@ LINGER = 5.0
 class Line(Connection, asyncio.Protocol):
     """What both kinds share: the transport, flow control and the one end of a connection."""
 
-    __slots__ = ("_hub", "_ticket", "_transport", "closed")
+    __slots__ = ("_drained", "_hub", "_ticket", "_transport", "closed")
 
     def __init__(self, kind: str, hub: Hub, address: str, ticket: Ticket) -> None:
         super().__init__(kind, address, hub.clock.monotonic())
         self._hub = hub
         self._ticket = ticket
         self._transport: asyncio.Transport | None = None
+        self._drained: asyncio.Future[None] | None = None
         self.closed = False
 
     def _write(self, data: bytes) -> None:
@@ -47,6 +48,7 @@ class Line(Connection, asyncio.Protocol):
         if self.closed or transport is None:
             return
         self.closed = True
+        self._no_more_waiting()
         self._ending()
         self._hub.lost(self, reason)
         transport.close()
@@ -63,6 +65,7 @@ class Line(Connection, asyncio.Protocol):
         self._transport = None
         if not self.closed:
             self.closed = True
+            self._no_more_waiting()
             self._ending()
             self._hub.lost(self, "closed by peer" if exc is None else "lost")
         self._hub.gone(self)
@@ -75,10 +78,23 @@ class Line(Connection, asyncio.Protocol):
         # unread, and the heartbeat limit ends the connection.
         if self._transport is not None and not self.closed:
             self._transport.pause_reading()
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
+        self._no_more_waiting()
         if self._transport is not None and not self.closed:
             self._transport.resume_reading()
+
+    async def drained(self) -> None:
+        """Return once the peer has taken what was sent, or the connection is going away."""
+        if self._drained is not None:
+            await asyncio.shield(self._drained)
+
+    def _no_more_waiting(self) -> None:
+        waiting, self._drained = self._drained, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def _deliver(self, packets: list[Packet]) -> None:
         for packet in packets:

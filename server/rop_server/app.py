@@ -30,9 +30,12 @@ from rop_server.core.hub import Clock, Hub
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
 from rop_server.manage.trust import tls_context
+from rop_server.media.relay import Relay
+from rop_server.media.sessions import PlaySessions, Wiring
 from rop_server.net.listener import port_error
 from rop_server.net.ports import DEVICE_PORTS, DevicePorts, open_device_sockets
 from rop_server.net.tls import TlsContexts
+from rop_server.rtsp.listener import RtspService
 from rop_server.state.book import FactsBook
 from rop_wire.auth import ca_hash
 
@@ -66,7 +69,13 @@ class Server:
         self.tls = TlsContexts(site.server_chain_pem, site.server_key_pem, site.root_pem)
         ports = {name: config.port(name) for name in DEVICE_PORTS}
         sockets = open_device_sockets(bind, ports)
-        self.ports = DevicePorts(sockets, self.hub, self.enrolment, self.tls, lambda: self._root_pem)
+        self.relay = Relay(CLOCK.monotonic, lambda: self.control.effective.seconds("timeout.streamTimeout"))
+        self.ports = DevicePorts(
+            sockets, self.hub, self.enrolment, self.tls, lambda: self._root_pem, relay=self.relay
+        )
+        wiring = Wiring(self.devices, self.relay, lambda: self.control.effective, CLOCK, self.hub.hold_awake)
+        self.play = PlaySessions(wiring)
+        self.rtsp = RtspService(self.play, CLOCK)
         self.control = SiteControl(site, self._apply, self._note, self.ready)
         self.alarms = AlarmSender(lambda: self.control.effective.alarm_url)
         book.subscribe(self.alarms.on_event)
@@ -86,6 +95,11 @@ class Server:
         except OSError as error:
             raise port_error(port, "ports.clientHttp", error) from error
         self._client_listens = True
+        port = self.site.config.port("clientRtsp")
+        try:
+            await self.rtsp.start(client_bind, port)
+        except OSError as error:
+            raise port_error(port, "ports.clientRtsp", error) from error
         self._tick()
 
     async def _start_management(self) -> None:
@@ -104,17 +118,21 @@ class Server:
 
     def ready(self) -> Mapping[str, bool]:
         """Each port by its name in config.json, and whether it listens."""
-        return {**self.ports.ready(), "clientHttp": self._client_listens}
+        return {**self.ports.ready(), "clientHttp": self._client_listens, "clientRtsp": self.rtsp.listening}
 
     async def stop(self) -> None:
         """Accept nobody, answer what is in flight (bounded), close everything."""
         self.ports.stop_listening()
         self._client_listens = False
+        self.rtsp.stop_listening()
+        await self.play.close()
+        self.rtsp.close()
         await asyncio.gather(self.client.stop(STOP_LIMIT), self.manage.stop())
         await _within(STOP_LIMIT, lambda: not self.devices.calls_in_flight)
         self.ports.close()
-        await _within(CLOSE_LIMIT, lambda: not self.ports.connections)
+        await _within(CLOSE_LIMIT, lambda: not self.ports.connections and not self.rtsp.connections)
         self.ports.abort()
+        self.rtsp.abort()
         if self._ticker is not None:
             self._ticker.cancel()
         await self.alarms.close()
@@ -135,7 +153,15 @@ class Server:
         """The one timer of the process: once per second."""
         loop = asyncio.get_running_loop()
         self._ticker = loop.call_later(1.0, self._tick)
-        for duty in (self.ports.tick, self.control.tick, self._flush, self._check_certificate):
+        duties = (
+            self.ports.tick,
+            self.play.tick,
+            self.rtsp.tick,
+            self.control.tick,
+            self._flush,
+            self._check_certificate,
+        )
+        for duty in duties:
             try:
                 duty()
             except Exception:  # a full disk, say: the other duties go on, this one is tried again

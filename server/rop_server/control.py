@@ -50,6 +50,8 @@ def core_settings(config: Config, ours: RopSettings) -> Settings:
             register_https=config.port("registerHttps"),
             keep_alive_tcp=config.port("keepAliveTCP"),
             signaling_tls=config.port("signalingTLS"),
+            stream_tls=config.port("streamTLS"),
+            stream_tcp=config.port("streamTCP"),
         ),
         sign_key=config.sign_key,
         device_keys=dict(config.device_keys),

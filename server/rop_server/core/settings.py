@@ -16,6 +16,8 @@ class Ports:
     register_https: int
     keep_alive_tcp: int
     signaling_tls: int
+    stream_tls: int = 0
+    stream_tcp: int = 0
 
 
 @dataclass(frozen=True, slots=True)

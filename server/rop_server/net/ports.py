@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from rop_server.core.codes import Enrolment
 from rop_server.core.hub import Hub
+from rop_server.media.relay import Relay
 from rop_server.net.gate import Gate, Ticket
 from rop_server.net.lines import KeepAliveLine, SignalingLine
 from rop_server.net.listener import Listener, ProtocolFactory, open_socket
@@ -17,9 +18,19 @@ from rop_server.net.provisioning import (
     certificate_service,
     registration_service,
 )
+from rop_server.net.streams import StreamTcpLine, StreamTlsLine
 from rop_server.net.tls import TlsContexts
 
-DEVICE_PORTS = ("getCAHttps", "getCertHttps", "registerHttps", "keepAliveTCP", "signalingTLS")
+DEVICE_PORTS = (
+    "getCAHttps",
+    "getCertHttps",
+    "registerHttps",
+    "keepAliveTCP",
+    "signalingTLS",
+    "streamTLS",
+    "streamTCP",
+)
+SILENCE_LIMIT = 30.0
 # As the vendor's server: the provisioning services listen on IPv4, the device connections on both.
 IPV4_ANY = "0.0.0.0"  # noqa: S104
 
@@ -41,7 +52,7 @@ def open_device_sockets(bind: str | None, ports: Mapping[str, int]) -> dict[str,
 
 
 class DevicePorts:
-    """Serves devices on 61000, 61001, 61002, 61003 and 61005."""
+    """Serves devices on 61000, 61001, 61002, 61003, 61005, 61006 and 61007."""
 
     def __init__(
         self,
@@ -51,8 +62,10 @@ class DevicePorts:
         tls: TlsContexts,
         root_pem: Callable[[], str],
         gate: Gate | None = None,
+        relay: Relay | None = None,
     ) -> None:
         self.hub = hub
+        self.relay = relay or Relay(hub.clock.monotonic, lambda: SILENCE_LIMIT)
         self.gate = gate or Gate()
         self._enrolment = enrolment
         clock = hub.clock
@@ -69,12 +82,20 @@ class DevicePorts:
         def keep_alive(address: str, ticket: Ticket) -> asyncio.BaseProtocol:
             return KeepAliveLine(hub, address, ticket)
 
+        def stream_tls(address: str, ticket: Ticket) -> asyncio.BaseProtocol:
+            return StreamTlsLine(hub, self.relay, address, ticket)
+
+        def stream_tcp(address: str, ticket: Ticket) -> asyncio.BaseProtocol:
+            return StreamTcpLine(hub, self.relay, address, ticket)
+
         factories: dict[str, tuple[ProtocolFactory, str | None]] = {
             "getCAHttps": (authority, "plain"),
             "getCertHttps": (certificates, "plain"),
             "registerHttps": (registration, "mutual"),
             "keepAliveTCP": (keep_alive, None),
             "signalingTLS": (signaling, "mutual"),
+            "streamTLS": (stream_tls, "mutual"),
+            "streamTCP": (stream_tcp, None),
         }
         contexts = {"plain": lambda: tls.plain, "mutual": lambda: tls.mutual}
         self.listeners = {
@@ -91,6 +112,7 @@ class DevicePorts:
     def tick(self) -> None:
         """Every timer of devices and their connections; called once per second."""
         self.hub.tick()
+        self.relay.tick()
         self._enrolment.purge()
         for service in self._services:
             service.tick()

@@ -86,6 +86,11 @@ class PlaySession:
             return None
         return (info.end - info.start).total_seconds()
 
+    @property
+    def starting_at(self) -> float:
+        """Seconds of the recording at which a new viewer begins."""
+        return self._now_at(self.stream) if self.stream is not None and not self.live else 0.0
+
     # -- description ------------------------------------------------------------------------------
 
     async def describe(self, user: Hashable) -> bytes:

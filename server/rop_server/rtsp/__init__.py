@@ -1,0 +1,1 @@
+"""RTSP 1.0 on 61008: players describe, set up and watch streams."""

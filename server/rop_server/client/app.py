@@ -6,14 +6,15 @@ Source: ROP v1.0 wire specification, client-api 1 and 2.1 to 2.8; discrepancies 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiohttp import web
 
 from rop_data.config import Config
-from rop_server.client.calls import Call, DeviceCalls, encode
+from rop_server.client.calls import DeviceCalls
 from rop_server.client.errors import ClientError
+from rop_server.client.exchange import JSON_TYPE, Answer, Asked, Call, Routes, Unserved, encode
 from rop_server.client.paths import PathTable
 from rop_server.core.facade import CallError, Devices
 from rop_wire.errors import WireError
@@ -23,48 +24,57 @@ log = structlog.get_logger("rop.client")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# The largest body of the calls served here is a few dozen bytes; firmware uploads will have a limit of their own.
+# Bodies that are read as a whole; firmware comes in pieces and has limits of its own.
 MAX_BODY = 65_536
-JSON_TYPE = "application/json; charset=utf-8"
 NOT_FOUND_BODY = b'{"message":"resource not found."}'
 
 
 class ClientInterface:
     """Dispatches requests by their raw path and turns outcomes into the documented answers."""
 
-    def __init__(self, calls: DeviceCalls) -> None:
-        self._table: PathTable[Call] = PathTable(calls.routes())
+    def __init__(self, rooms: Sequence[Routes]) -> None:
+        merged = {route: call for room in rooms for route, call in room.items()}
+        self._table: PathTable[Call] = PathTable(merged)
 
     @web.middleware
     async def dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request. The router of the framework decodes paths, so it is not asked."""
         found = self._table.find(request.method, request.raw_path)
         if found is None:
-            return web.Response(
-                status=404, reason="NOT FOUND", body=NOT_FOUND_BODY, headers={"Content-Type": JSON_TYPE}
-            )
+            return _not_found()
         call, parameters = found
-        status = 200
         try:
-            body = await call(parameters, await self._body(request))
+            answer = await call(Asked(parameters, request))
+        except Unserved:
+            return _not_found()
         except ClientError as error:
-            status, body = error.status, encode(error_document(error.symbol))
+            return _refused(error)
         except CallError as error:
-            known = ClientError(error.symbol, error.detail)
-            status, body = known.status, encode(error_document(known.symbol))
+            return _refused(ClientError(error.symbol, error.detail))
         except WireError as error:
-            log.warning("device-answer", path=request.raw_path, error=str(error))
-            status, body = 500, encode(error_document("server_internal_error"))
+            log.warning("device-answer", path=_path(request), error=str(error))
+            return _refused(ClientError("server_internal_error"))
         except Exception:
-            log.exception("failed", method=request.method, path=request.raw_path)
-            status, body = 500, encode(error_document("server_internal_error"))
-        return web.Response(status=status, body=body, headers={"Content-Type": JSON_TYPE})
+            log.exception("failed", method=request.method, path=_path(request))
+            return _refused(ClientError("server_internal_error"))
+        return _response(200, answer)
 
-    async def _body(self, request: web.Request) -> bytes:
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise ClientError("invalid_parameter", "body too large") from None
+
+def _path(request: web.Request) -> str:
+    """For the log: without the query, which carries cursors and file names of clients."""
+    return request.raw_path.partition("?")[0]
+
+
+def _response(status: int, answer: Answer) -> web.Response:
+    return web.Response(status=status, body=answer.body, headers={"Content-Type": answer.content_type})
+
+
+def _refused(error: ClientError) -> web.Response:
+    return _response(error.status, Answer(encode(error_document(error.symbol))))
+
+
+def _not_found() -> web.Response:
+    return web.Response(status=404, reason="NOT FOUND", body=NOT_FOUND_BODY, headers={"Content-Type": JSON_TYPE})
 
 
 async def _no_software_names(_request: web.Request, response: web.StreamResponse) -> None:
@@ -76,12 +86,14 @@ def build_client_app(
     config: Callable[[], Config],
     ca_hash: Callable[[], str],
     clock: Callable[[], float] = time.time,
+    more: Sequence[Routes] = (),
 ) -> web.Application:
     """The application of 61009. `ca_hash` is the base64 SHA-256 of the root file; `clock` gives epoch seconds.
+    `more` are the routes of further rooms (recordings, WiFi, firmware, ...).
 
     Run it with `rop_server.client.listener.ClientListener`, which keeps the connection rules of client-api 1.
     """
-    interface = ClientInterface(DeviceCalls(devices, config, ca_hash, clock))
+    interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).routes(), *more])
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
     app.on_response_prepare.append(_no_software_names)
     return app

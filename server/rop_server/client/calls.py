@@ -5,25 +5,24 @@ Source: ROP v1.0 wire specification, client-api 2.1, 2.2, 2.4, 2.5, 2.6, 2.8.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from rop_data.config import Config
 from rop_server.client import validation
 from rop_server.client.errors import ClientError
+from rop_server.client.exchange import OK, JsonCall, Routes, encode, json_call
 from rop_server.core.facade import DeviceLink, Devices, Request
 from rop_server.session import session_document
 from rop_wire import messages
 
-Call = Callable[[dict[str, str], bytes], Awaitable[bytes]]
 
-OK = b'{"message":"ok"}'
-
-
-def encode(document: Any) -> bytes:
-    """Compact JSON as UTF-8; what UTF-8 cannot express becomes `?`."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+async def ask(devices: Devices, uid: str, request: Request, timeout: float | None = None) -> bytes:
+    """The answer of a `get` command, which must carry a document. Raises `CallError`, `ClientError`."""
+    payload = await devices.call(uid, request, timeout=timeout)
+    if not payload:
+        raise ClientError("cmd_exec_error", "empty answer")
+    return payload
 
 
 class DeviceCalls:
@@ -42,10 +41,10 @@ class DeviceCalls:
         self._clock = clock
         self._listed: tuple[int, bytes] | None = None
 
-    def routes(self) -> dict[tuple[str, str], Call]:
+    def routes(self) -> Routes:
         """Method and path template of every call."""
         device = "/v1.0/devices/{uid}"
-        return {
+        calls: dict[tuple[str, str], JsonCall] = {
             ("POST", "/v1.0/devices/initialization-session"): self.initialization_session,
             ("GET", "/v1.0/devices"): self.list_devices,
             ("GET", f"{device}/settings/general-config"): self.get_general,
@@ -56,6 +55,7 @@ class DeviceCalls:
             ("PUT", f"{device}/settings/alarm"): self.put_alarm,
             ("GET", f"{device}/states/battery"): self.get_battery,
         }
+        return {route: json_call(call) for route, call in calls.items()}
 
     async def initialization_session(self, _path: dict[str, str], body: bytes) -> bytes:
         """A code for one UID, and where to go with it."""
@@ -132,11 +132,7 @@ class DeviceCalls:
         return encode(document)
 
     async def _ask(self, uid: str, request: Request) -> bytes:
-        """The answer of a `get` command, which must carry a document."""
-        payload = await self._devices.call(uid, request)
-        if not payload:
-            raise ClientError("cmd_exec_error", "empty answer")
-        return payload
+        return await ask(self._devices, uid, request)
 
 
 def _listed(link: DeviceLink) -> dict[str, str]:

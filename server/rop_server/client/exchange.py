@@ -1,0 +1,78 @@
+"""What a call of the client API is given and what it gives back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from rop_server.client.errors import invalid
+from rop_server.client.validation import Query
+
+JSON_TYPE = "application/json; charset=utf-8"
+OK = b'{"message":"ok"}'
+
+
+def encode(document: Any) -> bytes:
+    """Compact JSON as UTF-8; what UTF-8 cannot express becomes `?`."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+class Unserved(Exception):
+    """This call is switched off: answered like a path that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body of a 200 response."""
+
+    body: bytes
+    content_type: str = JSON_TYPE
+
+
+class Asked:
+    """One request: parameters of its raw path, its body, its query, looked at in this order by every call."""
+
+    __slots__ = ("_request", "path")
+
+    def __init__(self, path: dict[str, str], request: web.Request) -> None:
+        self.path = path
+        self._request = request
+
+    async def body(self) -> bytes:
+        """The whole body. Raises `invalid_parameter` above the limit of small bodies."""
+        try:
+            return await self._request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise invalid("body") from None
+        except web.RequestPayloadError:
+            raise invalid("body") from None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, of any length."""
+        try:
+            async for chunk in self._request.content.iter_any():
+                yield chunk
+        except web.RequestPayloadError:
+            raise invalid("body") from None
+
+    def query(self) -> Query:
+        """The parameters behind the question mark."""
+        return Query(self._request.raw_path.partition("?")[2])
+
+
+Call = Callable[[Asked], Awaitable[Answer]]
+Routes = Mapping[tuple[str, str], Call]
+JsonCall = Callable[[dict[str, str], bytes], Awaitable[bytes]]
+
+
+def json_call(call: JsonCall) -> Call:
+    """A call that needs its path parameters and a small body, and answers JSON."""
+
+    async def asked(request: Asked) -> Answer:
+        return Answer(await call(request.path, await request.body()))
+
+    return asked

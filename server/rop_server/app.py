@@ -23,6 +23,7 @@ from rop_server import logs
 from rop_server.alarms.webhook import AlarmSender
 from rop_server.client.app import build_client_app
 from rop_server.client.listener import ClientListener
+from rop_server.client.play import PlayCalls
 from rop_server.control import SiteControl, core_settings
 from rop_server.core.codes import Enrolment, SignedCertificate
 from rop_server.core.devices import DeviceService
@@ -79,7 +80,10 @@ class Server:
         self.control = SiteControl(site, self._apply, self._note, self.ready)
         self.alarms = AlarmSender(lambda: self.control.effective.alarm_url)
         book.subscribe(self.alarms.on_event)
-        app = build_client_app(self.devices, lambda: self.control.effective, lambda: self._ca_hash)
+        rooms = (PlayCalls(self.play).routes(),)
+        app = build_client_app(
+            self.devices, lambda: self.control.effective, lambda: self._ca_hash, CLOCK.wall, rooms
+        )
         self.client = ClientListener(app)
         self._client_listens = False
         self.manage = ManageListener(build_manage_app(self.devices, book, self.control, self.alarms))

@@ -150,7 +150,7 @@ def test_a_camera_from_yaml_to_the_wire(on_host: Run, discovery: list[str], tmp_
     assert "one-way" in said.stderr
     assert "front-door is online" in said.stdout
 
-    on_host("apply", "--wait", "-f", "-", stdin=documents)
+    on_host("apply", "--wait", "--timeout", "40", "-f", "-", stdin=documents)
     assert "FAIL" not in on_host("doctor").stdout
     on_host("plan", "-f", "-", stdin=documents, expect=0)
     device = json.loads((tmp_path / "front-door" / "device.json").read_text())

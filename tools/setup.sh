@@ -17,3 +17,6 @@ command -v "$python" >/dev/null || missing "Python 3.11 or newer is needed (Debi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt ||
   missing "the dependencies could not be installed: is a package index reachable (pip config list)?"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# Wheels exist for Linux on x86_64 only; without it fuzzing goes on without coverage.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+  -r requirements/fuzz.txt 2>/dev/null || echo "setup: no atheris for this machine, fuzzing will not be guided by coverage" >&2

@@ -1,0 +1,117 @@
+"""WiFi of a device: in use, set, networks around, test.
+
+Source: ROP v1.0 wire specification, client-api 2.15, device-protocol 10.10; discrepancies A6, A7, B12, B13, B29,
+C3.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rop_data.config import Config
+from rop_server.client import validation
+from rop_server.client.calls import ask
+from rop_server.client.errors import ClientError
+from rop_server.client.exchange import OK, Routes, encode, json_call
+from rop_server.client.scans import Scans
+from rop_server.core.facade import CallError, Devices
+from rop_wire import messages
+from rop_wire.errors import WireError
+
+_ENCRYPT_MODES = {False: "none", True: "auto"}
+
+
+class WifiCalls:
+    """The WiFi calls; all but the result of a scan need a device with WiFi on channel 0."""
+
+    def __init__(self, devices: Devices, config: Callable[[], Config], scans: Scans) -> None:
+        self._devices = devices
+        self._config = config
+        self._scans = scans
+
+    def routes(self) -> Routes:
+        """Method and path template of every call."""
+        device = "/v1.0/devices/{uid}"
+        return {
+            ("GET", f"{device}/settings/wifi-config"): json_call(self.get_config),
+            ("PUT", f"{device}/settings/wifi-config"): json_call(self.put_config),
+            ("POST", f"{device}/wifi/scan-task"): json_call(self.scan),
+            ("GET", f"{device}/wifi/scan/{{session-id}}"): json_call(self.result),
+            ("POST", f"{device}/wifi/test"): json_call(self.test),
+        }
+
+    async def get_config(self, path: dict[str, str], _body: bytes) -> bytes:
+        """The WiFi in use."""
+        uid = validation.uid(path["uid"])
+        await self._need_wifi(uid)
+        told = messages.WifiConfig.decode(await ask(self._devices, uid, messages.WifiGet()))
+        document: dict[str, Any] = {"ssid": told.ssid, "channel": told.channel}
+        if told.country_code is not None:
+            document["countryCode"] = told.country_code
+        return encode(document)
+
+    async def put_config(self, path: dict[str, str], body: bytes) -> bytes:
+        """Join a network."""
+        uid, ssid, key, country = _network(path, body)
+        await self._need_wifi(uid)
+        await self._devices.call(uid, messages.WifiSet(ssid, key, country))
+        return OK
+
+    async def scan(self, path: dict[str, str], _body: bytes) -> bytes:
+        """Look for networks in the background."""
+        uid = validation.uid(path["uid"])
+        await self._need_wifi(uid)
+        config = self._config()
+        # Seconds, unlike the other durations of the configuration.
+        life = float(config.get("wifiSessionTTL"))
+        scan = self._scans.start(uid, life, config.seconds("wifi.scanWifiTimeout"))
+        return encode({"sessionId": scan.id, "expiringAt": round(scan.expires_at * 1000)})
+
+    async def result(self, path: dict[str, str], _body: bytes) -> bytes:
+        """What a scan found so far."""
+        uid = validation.uid(path["uid"])
+        session_id = validation.text(path["session-id"], "session-id", 32, 32)
+        found = self._scans.find(uid, session_id)
+        return encode({"status": found.status, "wifiList": [_listed(each) for each in found.networks]})
+
+    async def test(self, path: dict[str, str], body: bytes) -> bytes:
+        """Try a network without joining it; only a device with a wire can."""
+        uid, ssid, key, country = _network(path, body)
+        await self._need_wifi(uid)
+        link = self._devices.link(uid)
+        if link is None or not link.wired:
+            raise ClientError("device_offline" if link is None else "cmd_not_support")
+        limit = self._config().seconds("wifi.testWifiTimeout")
+        try:
+            await self._devices.call(uid, messages.WifiTest(ssid, key, country), timeout=limit)
+        except CallError as error:
+            if error.symbol == "cmd_timeout":
+                raise
+            return encode({"status": "error"})
+        except WireError:
+            return encode({"status": "error"})
+        return encode({"status": "success"})
+
+    async def _need_wifi(self, uid: str) -> None:
+        channel = (await self._devices.support(uid)).channel(0)
+        if channel is None or not channel.wifi_mode:
+            raise ClientError("cmd_not_support")
+
+
+def _network(path: dict[str, str], body: bytes) -> tuple[str, str, str, str]:
+    """UID, SSID, key, country of a request."""
+    uid = validation.uid(path["uid"])
+    document = validation.json_object(body)
+    ssid = validation.wifi_text(document.get("ssid"), "ssid", 1)
+    key = validation.wifi_text(document.get("key"), "key", 0)
+    return uid, ssid, key, validation.country(document.get("countryCode"))
+
+
+def _listed(network: messages.WifiNetwork) -> dict[str, Any]:
+    told: dict[str, Any] = {"ssid": network.ssid}
+    if network.signal is not None:
+        told["signal"] = network.signal
+    if network.encrypted is not None:
+        told["encryptMode"] = _ENCRYPT_MODES[network.encrypted]
+    return told

@@ -214,6 +214,7 @@ def command(
     state directory, 78 no usable configuration.
     """
     log_as_json(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     wrong = misplaced(secrets.absolute(), folder.absolute())
     if wrong is not None:
         log.error("--secrets: %s", wrong)

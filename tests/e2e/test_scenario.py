@@ -26,16 +26,25 @@ def identity_files(world: Any, name: str) -> dict[str, bytes]:
 def test_a_camera_goes_from_yaml_to_ready(world: Any, camera_document: CameraDocument) -> None:
     world.camera("front-door", "E2E0FRONTDOOR001")
     world.camera("gate", "E2E0GATE00000001", "--battery")
-    world.apply(
+    documents = [
         camera_document("front-door", "E2E0FRONTDOOR001", displayName="Front door"),
         camera_document("gate", "E2E0GATE00000001", displayName="Gate"),
-    )
+    ]
+    stream = "\n---\n".join(map(json.dumps, documents))
+    planned = json.loads(world.ropctl("plan", "-f", "-", "-o", "json", stdin=stream, expect=2).stdout)
+    world.apply(*documents)
     world.wait("front-door", "Ready")
     world.wait("gate", "Ready")
     world.wait("gate", "Online", reason="Asleep")
     assert world.condition("front-door", "Provisioned")["status"] == "True"
     assert len(world.device_log("front-door", "setup")) == 1
     assert world.get("ropserver", "home")["status"]["conditions"]
+    # What the plan said is what the devices saw: the hand-overs, then one write each, one wake for the sleeper.
+    seen = [len(world.device_log(name, "setup")) for name in ("front-door", "gate")]
+    assert planned["totals"]["writes"] == sum(seen) == 2
+    written = [len(world.device_log(name, "write")) for name in ("front-door", "gate")]
+    assert planned["totalsLater"]["writes"] == sum(written) == 2
+    assert len(world.device_log("gate", "woken")) == 1 <= planned["totalsLater"]["wakes"]
 
 
 def test_a_change_in_yaml_reaches_the_device(world: Any, camera_document: CameraDocument, poll: Poll) -> None:

@@ -16,7 +16,7 @@ from rop_operator.cli.backend import Object, ref_of
 from rop_operator.cli.show import print_data, safe
 from rop_operator.documents import Fleet, Parsed, RawDocument
 from rop_operator.domain.describe import describe, totals
-from rop_operator.domain.plan import Plan
+from rop_operator.domain.plan import Action, Plan
 from rop_operator.domain.preview import change_of, plan_delete, plan_for, transition_errors
 from rop_operator.errors import DocumentsRefused
 
@@ -61,21 +61,27 @@ def without_defaults(stored: Document, parsed: Parsed | None) -> Document:
 
 
 def plan_json(ref: Ref, change: str, plan: Plan) -> dict[str, Any]:
-    """A plan for `-o json`."""
-    actions = [
-        {
-            "action": type(action).__name__,
-            "text": describe(action),
-            "writes": action.device_writes,
-            "wakes": action.wakes,
-            "reboots": action.reboots,
-        }
-        for action in plan.actions
-    ]
+    """A plan for `-o json`. `later`: what follows at most once the camera is online."""
     findings = [
         {"severity": f.severity, "reason": f.reason, "field": f.field, "message": f.message} for f in plan.findings
     ]
-    return {"ref": str(ref), "document": change, "actions": actions, "findings": findings}
+    return {
+        "ref": str(ref),
+        "document": change,
+        "actions": [_action_json(action) for action in plan.actions],
+        "later": [_action_json(action) for action in plan.later],
+        "findings": findings,
+    }
+
+
+def _action_json(action: Action) -> dict[str, Any]:
+    return {
+        "action": type(action).__name__,
+        "text": describe(action),
+        "writes": action.device_writes,
+        "wakes": action.wakes,
+        "reboots": action.reboots,
+    }
 
 
 def print_plans(fleet: Fleet | None, current: Sequence[Object], output: str, now: datetime) -> bool:
@@ -106,12 +112,15 @@ def _print(plans: Sequence[tuple[Ref, Plan]], changes: Mapping[Ref, str], output
     rows = [plan_json(ref, changes.get(ref, "unchanged"), plan) for ref, plan in plans]
     if output in ("json", "yaml"):
         costs = ("writes", "wakes", "reboots")
-        sums = {cost: sum(action[cost] for row in rows for action in row["actions"]) for cost in costs}
-        print_data({"plans": rows, "totals": sums}, output)
+        sums, after = (
+            {cost: sum(action[cost] for row in rows for action in row[when]) for cost in costs}
+            for when in ("actions", "later")
+        )
+        print_data({"plans": rows, "totals": sums, "totalsLater": after}, output)
     else:
-        _print_text(row for row in rows if not quiet or row["actions"] or row["findings"])
+        _print_text(row for row in rows if not quiet or row["actions"] or row["later"] or row["findings"])
         click.echo(totals([plan for _, plan in plans]))
-    return any(row["actions"] or row["document"] != "unchanged" for row in rows)
+    return any(row["actions"] or row["later"] or row["document"] != "unchanged" for row in rows)
 
 
 def _print_text(rows: Iterable[dict[str, Any]]) -> None:
@@ -119,6 +128,8 @@ def _print_text(rows: Iterable[dict[str, Any]]) -> None:
         click.echo(f"{row['ref']}: {row['document']}")
         for action in row["actions"]:
             click.echo(f"  - {safe(action['text'])}")
+        for action in row["later"]:
+            click.echo(f"  - when it is online, at most: {safe(action['text'])}")
         for finding in row["findings"]:
             field = f"{finding['field']}: " if finding["field"] else ""
             click.echo(f"  ! {finding['reason']}: {safe(field + finding['message'])}")

@@ -74,4 +74,5 @@ def _served(snapshot: CameraSnapshot, actions: list[Action]) -> Plan:
         actions.append(held.action)
     findings += held.findings
     due = [wait for wait in waits if wait is not None]
-    return Plan(tuple(actions), min(due) if due else None, tuple(findings))
+    later = (held.later,) if held.later is not None and not snapshot.suspended else ()
+    return Plan(tuple(actions), min(due) if due else None, tuple(findings), later)

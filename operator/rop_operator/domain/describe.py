@@ -93,4 +93,11 @@ def totals(plans: list[Plan]) -> str:
         _count(sum(a.wakes for a in actions), "wake"),
         _count(sum(a.reboots for a in actions), "reboot"),
     ]
-    return f"Plan: {', '.join(told)}."
+    return f"Plan: {', '.join(told)}{_later([action for plan in plans for action in plan.later])}."
+
+
+def _later(actions: list[Action]) -> str:
+    if not actions:
+        return ""
+    writes, wakes = sum(a.device_writes for a in actions), sum(a.wakes for a in actions)
+    return f"; then at most {_count(writes, 'device write')} and {_count(wakes, 'wake')} when cameras are online"

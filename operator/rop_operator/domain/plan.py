@@ -127,11 +127,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered actions, when to look again (seconds, None: only on change), and findings."""
+    """Ordered actions, when to look again (seconds, None: only on change), and findings.
+
+    `later` is what follows at most once the camera is online; it is shown, and planned again then.
+    """
 
     actions: tuple[Action, ...] = ()
     wait: float | None = None
     findings: tuple[Finding, ...] = ()
+    later: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

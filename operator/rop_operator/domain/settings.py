@@ -150,6 +150,7 @@ class Verdict:
     action: WriteSettings | None = None
     wait: float | None = None
     findings: tuple[Finding, ...] = ()
+    later: WriteSettings | None = None
 
 
 def _in_sync(status: Any, reason: str, message: str = "") -> Condition:
@@ -205,7 +206,11 @@ def _settled(snapshot: CameraSnapshot, view: View) -> Condition:
 def _repair(snapshot: CameraSnapshot, view: View, findings: tuple[Finding, ...]) -> Verdict:
     message = _difference(view, view.repair)
     if not snapshot.talking:
-        return Verdict(_in_sync("False", "DeviceOffline", message), findings=findings)
+        # A camera that nobody has seen may be one on battery, whose first write costs a wake.
+        device = snapshot.device
+        may_sleep = device is None or device.family is None or device.on_battery
+        later = WriteSettings(snapshot.uid, view.repair, tuple(view.repair), may_sleep)
+        return Verdict(_in_sync("False", "DeviceOffline", message), findings=findings, later=later)
     if snapshot.suspended:
         return Verdict(_in_sync("False", "Suspended", message), findings=findings)
     failure = last_failure(snapshot)

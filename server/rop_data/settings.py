@@ -10,6 +10,8 @@ from rop_data import atomic
 from rop_data.config import ConfigError, parse
 
 FORMAT_VERSION = 1
+MAX_COMMANDS = 256
+PATCHABLE = ("rop.management.listen", "rop.clientBind", "rop.integrity", "rop.signalCommands")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class RopSettings:
 
     `client_bind`: address of the client ports. `integrity`: `Enforce` or `Report` (encrypted TCP).
     `management_listen`: `host:port` of the management interface over TLS, None: unix socket only.
+    `signal_commands`: command numbers that clients may send raw; none: that call does not exist.
     `root_sha256`: fingerprint of the root once it is known; the server never starts under another one.
     """
 
@@ -27,6 +30,7 @@ class RopSettings:
     adopted: bool
     management_listen: str | None = None
     root_sha256: str | None = None
+    signal_commands: tuple[int, ...] = ()
 
     @classmethod
     def new(cls, adopted: bool) -> "RopSettings":
@@ -49,6 +53,7 @@ class RopSettings:
             "management": {"listen": members["management_listen"]},
             "adopted": members["adopted"],
             "rootSHA256": members["root_sha256"],
+            "signalCommands": list(self.signal_commands),
         }
         return (json.dumps(document, indent=2) + "\n").encode()
 
@@ -70,6 +75,7 @@ def load(path: Path) -> RopSettings | None:
         bool(raw.get("adopted")),
         _listen(listen),
         raw.get("rootSHA256"),
+        _commands(raw.get("signalCommands", [])),
     )
     if settings.integrity not in ("Enforce", "Report"):
         raise ConfigError("rop.integrity", "Enforce or Report", repr(settings.integrity))
@@ -92,17 +98,28 @@ def _listen(value: Any) -> str | None:
     return value
 
 
+def _commands(value: Any) -> tuple[int, ...]:
+    fitting = isinstance(value, list) and len(value) <= MAX_COMMANDS
+    if not fitting or not all(type(each) is int and 0 <= each < 2**32 for each in value):
+        raise ConfigError(
+            "rop.signalCommands", f"a list of at most {MAX_COMMANDS} command numbers", repr(value)[:80]
+        )
+    return tuple(sorted(set(value)))
+
+
 def patch(settings: RopSettings, members: dict[str, Any]) -> RopSettings:
     """With `rop.*` members set. Raises ConfigError."""
     for name, value in members.items():
         if name == "rop.management.listen":
             settings = replace(settings, management_listen=_listen(value))
+        elif name == "rop.signalCommands":
+            settings = replace(settings, signal_commands=_commands([] if value is None else value))
         elif name == "rop.clientBind" and isinstance(value, str) and value:
             settings = replace(settings, client_bind=value)
         elif name == "rop.integrity" and value in ("Enforce", "Report"):
             settings = replace(settings, integrity=value)
         else:
-            raise ConfigError(name, "rop.management.listen, rop.clientBind or rop.integrity with a fitting value")
+            raise ConfigError(name, f"{', '.join(PATCHABLE)} with a fitting value")
     return settings
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from aiohttp import web
 
 from rop_data.config import Config
+from rop_data.firmware import FirmwareStore
 from rop_data.layout import DataDir
 from rop_data.settings import RopSettings
 from rop_data.store import Site, prepare
@@ -24,10 +26,13 @@ from rop_server.alarms.webhook import AlarmSender
 from rop_server.client.app import build_client_app
 from rop_server.client.listener import ClientListener
 from rop_server.client.play import PlayCalls
-from rop_server.control import SiteControl, core_settings
+from rop_server.client.rooms import Rooms
+from rop_server.client.scans import Scans
+from rop_server.control import SiteControl, core_settings, upgrade_limits
 from rop_server.core.codes import Enrolment, SignedCertificate
 from rop_server.core.devices import DeviceService
 from rop_server.core.hub import Clock, Hub
+from rop_server.core.upgrades import Upgrades
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
 from rop_server.manage.trust import tls_context
@@ -80,15 +85,28 @@ class Server:
         self.control = SiteControl(site, self._apply, self._note, self.ready)
         self.alarms = AlarmSender(lambda: self.control.effective.alarm_url)
         book.subscribe(self.alarms.on_event)
-        rooms = (PlayCalls(self.play).routes(),)
-        app = build_client_app(
-            self.devices, lambda: self.control.effective, lambda: self._ca_hash, CLOCK.wall, rooms
+        self.firmware = FirmwareStore(site.directory.resolve(config.get("upgrade.filePath")))
+        self.firmware.sweep()
+        self.upgrades = Upgrades(
+            self.hub, self.devices, self.firmware, lambda: upgrade_limits(self.control.effective)
         )
-        self.client = ClientListener(app)
+        self.scans = Scans(self.devices, CLOCK.wall)
+        self.client = ClientListener(self._client_app())
         self._client_listens = False
         self.manage = ManageListener(build_manage_app(self.devices, book, self.control, self.alarms))
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
+
+    def _client_app(self) -> web.Application:
+        def effective() -> Config:
+            return self.control.effective
+
+        def raw_commands() -> tuple[int, ...]:
+            return self.control.ours.signal_commands
+
+        rooms = Rooms(self.devices, effective, self.firmware, self.upgrades, self.scans, raw_commands)
+        routes = [PlayCalls(self.play).routes(), *rooms.routes()]
+        return build_client_app(self.devices, effective, lambda: self._ca_hash, CLOCK.wall, routes)
 
     async def start(self, client_bind: str) -> None:
         """Open the remaining ports and begin to tick. Raises `PortInUse`."""
@@ -132,6 +150,7 @@ class Server:
         await self.play.close()
         self.rtsp.close()
         await asyncio.gather(self.client.stop(STOP_LIMIT), self.manage.stop())
+        await asyncio.gather(self.upgrades.close(), self.scans.close())
         await _within(STOP_LIMIT, lambda: not self.devices.calls_in_flight)
         self.ports.close()
         await _within(CLOSE_LIMIT, lambda: not self.ports.connections and not self.rtsp.connections)
@@ -160,6 +179,7 @@ class Server:
         duties = (
             self.ports.tick,
             self.play.tick,
+            self.upgrades.tick,
             self.rtsp.tick,
             self.control.tick,
             self._flush,

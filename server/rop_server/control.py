@@ -20,6 +20,7 @@ from rop_data.settings import RopSettings
 from rop_data.store import Site
 from rop_pki import inspect
 from rop_server.core.settings import Ports, Settings
+from rop_server.core.upgrades import UpgradeLimits
 from rop_server.manage.control import ApplyResult
 from rop_wire.auth import ca_hash
 from rop_wire.encrypted import Policy
@@ -28,8 +29,9 @@ ROP_MEMBERS = {
     "rop.clientBind": "client_bind",
     "rop.integrity": "integrity",
     "rop.management.listen": "management_listen",
+    "rop.signalCommands": "signal_commands",
 }
-_ROP_LIVE = frozenset({"rop.integrity"})
+_ROP_LIVE = frozenset({"rop.integrity", "rop.signalCommands"})
 _ABSENT = object()
 
 
@@ -65,6 +67,15 @@ def core_settings(config: Config, ours: RopSettings) -> Settings:
         wake_connect_timeout=config.seconds("timeout.wakeupExec"),
         signaling_idle=config.seconds("timeout.signalingConnectionIdle"),
         heartbeat_interval_s=int(config.get("heartBeatInterval")),
+    )
+
+
+def upgrade_limits(config: Config) -> UpgradeLimits:
+    """The members that bound upgrades, in seconds."""
+    return UpgradeLimits(
+        sessions=int(config.get("upgrade.maxSession")),
+        life=config.seconds("upgrade.sessionTTL"),
+        slice_timeout=config.seconds("timeout.upgradeSignaling"),
     )
 
 
@@ -118,7 +129,8 @@ class SiteControl:
 
     def own_members(self) -> Mapping[str, Any]:
         """Members of rop.json as written."""
-        return {name: getattr(self.ours, attribute) for name, attribute in ROP_MEMBERS.items()}
+        told = {name: getattr(self.ours, attribute) for name, attribute in ROP_MEMBERS.items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
     @property
     def file_changed(self) -> bool:

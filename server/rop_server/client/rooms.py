@@ -1,0 +1,42 @@
+"""The rooms of 61009 beyond the settings of devices, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from rop_data.config import Config
+from rop_data.firmware import FirmwareStore
+from rop_server.client.exchange import Routes
+from rop_server.client.firmware import FirmwareCalls
+from rop_server.client.passthrough import SignalCalls
+from rop_server.client.pictures import PictureCalls
+from rop_server.client.ptz import PtzCalls
+from rop_server.client.records import RecordCalls
+from rop_server.client.scans import Scans
+from rop_server.client.wifi import WifiCalls
+from rop_server.core.facade import Devices
+from rop_server.core.upgrades import Upgrades
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the rooms need. `raw_commands` tells the numbers clients may send raw."""
+
+    devices: Devices
+    config: Callable[[], Config]
+    firmware: FirmwareStore
+    upgrades: Upgrades
+    scans: Scans
+    raw_commands: Callable[[], Collection[int]]
+
+    def routes(self) -> list[Routes]:
+        """The routes of every room, for `build_client_app(more=...)`."""
+        return [
+            PtzCalls(self.devices).routes(),
+            PictureCalls(self.devices, self.config).routes(),
+            RecordCalls(self.devices).routes(),
+            WifiCalls(self.devices, self.config, self.scans).routes(),
+            FirmwareCalls(self.firmware, self.upgrades, self.config).routes(),
+            SignalCalls(self.devices, self.raw_commands).routes(),
+        ]

@@ -232,12 +232,13 @@ class Hub:
 
     def _alarm(self, connection: Connection, packet: Packet) -> None:
         alarm = messages.AlarmMessage.decode(packet.payload)
-        connection.send(packet.reply())
         connection.active_at = self.clock.monotonic()
         wall = self.clock.wall()
         for event in alarm.events:
             told = {"channelId": event.channel, "status": event.status, "AItype": event.ai_type}
             self.events.alarm(connection.uid, {key: text for key, text in told.items() if text is not None}, wall)
+        # The device hears of it when the alarm is safe: after this it never tells it again.
+        connection.send(packet.reply())
 
     def _network_report(self, connection: Connection, packet: Packet) -> None:
         entry = self.registry.entry(connection.uid)

@@ -91,14 +91,14 @@ class Relay:
         """A media connection ended: its streams end with it, no others. A paused recording stays."""
         for stream in self._by_carrier.pop(carrier, set()):
             stream.carriers.discard(carrier)
-            if not stream.paused and not stream.carriers:
+            if not (stream.paused or stream.finished or stream.carriers):
                 stream.end("media connection lost")
 
     def tick(self) -> None:
         """End streams whose camera has been silent for too long; called once per second."""
         now, limit = self._now(), self._silence_limit()
         for stream in list(self._streams.values()):
-            if not stream.paused and now - stream.active_at >= limit:
+            if not (stream.paused or stream.finished) and now - stream.active_at >= limit:
                 stream.end("no media")
 
     def close(self) -> None:

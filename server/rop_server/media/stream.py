@@ -15,6 +15,7 @@ from rop_wire.media import FrameKind, FrameParser, InfoBlock
 
 CACHE_LIMIT = 4 * 1024 * 1024
 EARLY_LIMIT = 1024 * 1024
+END_OF_RECORDING = "end of recording"
 SEEK_GRACE = 2.0
 """Seconds in which data of before a seek are told apart by their status; some cameras do not mark them."""
 
@@ -54,6 +55,7 @@ class Stream:
         self.dropped = 0
         self.over = False
         self.paused = False
+        self.finished = False
         self.packetizer: Packetizer | None = None
         self._now = now
         self._on_end = on_end
@@ -110,10 +112,17 @@ class Stream:
                 return
             if frame.kind is FrameKind.END:
                 if self.recording and self.frames:
-                    self.end("end of recording")
+                    self._finish()
                 continue
             for made in packetizer.pack(frame):
                 self._fan_out(made)
+
+    def _finish(self) -> None:
+        """The recording is over; nobody played it yet: its frames wait for the first viewer."""
+        if self._holding:
+            self.finished = True
+        else:
+            self.end(END_OF_RECORDING)
 
     def _fan_out(self, frame: MediaFrame) -> None:
         self.frames += 1
@@ -180,6 +189,8 @@ class Stream:
             frame.release()
         if viewer not in self.viewers:
             self.viewers.append(viewer)
+        if self.finished:
+            self.end(END_OF_RECORDING)
 
     def _keep_last_group(self) -> None:
         last = max((number for number, each in enumerate(self._cache) if each.key), default=0)
@@ -199,6 +210,7 @@ class Stream:
         self._seek_until = self._now() + SEEK_GRACE
         self._cache.clear()
         self._cached = 0
+        self.finished = False
         if not sequence:
             self._parser = FrameParser()
         if self.packetizer is not None:

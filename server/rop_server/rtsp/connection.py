@@ -31,6 +31,7 @@ PUBLIC = "OPTIONS, DESCRIBE, SETUP, TEARDOWN, PLAY, PAUSE, GET_PARAMETER, SET_PA
 TIMEOUT = 60
 QUEUE_LIMIT = 32
 LINGER = 5.0
+END_LINGER = 30.0
 SESSION_ID_LENGTH = 16
 _TRACKS = {VIDEO_TRACK: VIDEO, AUDIO_TRACK: AUDIO}
 _NAMES = {number: name for name, number in _TRACKS.items()}
@@ -140,10 +141,27 @@ class RtspConnection(asyncio.Protocol):
         if interleaved and self.player.sent != self._sent and (unsent == 0 or unsent != self._unsent):
             self.active_at = now
         self._unsent, self._sent = unsent, self.player.sent
-        if now - self.active_at >= TIMEOUT:
+        if session is not None and session.over and not self.playing:
+            self.close("stream ended")
+        elif now - self.active_at >= TIMEOUT:
             self.close("idle")
 
     def _stream_ended(self, reason: str) -> None:
+        """Say goodbye once what was queued is out (bounded), and close."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + END_LINGER
+
+        def step() -> None:
+            if self.closed:
+                return
+            if self.player.backlog() and loop.time() < deadline:
+                loop.call_later(0.02, step)
+            else:
+                self._goodbye(reason)
+
+        step()
+
+    def _goodbye(self, reason: str) -> None:
         session = self.session
         if session is not None and session.stream is not None and session.stream.packetizer is not None:
             self.player.goodbye(session.stream.packetizer)

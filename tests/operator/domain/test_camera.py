@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rop_operator.api.facts import DeviceFacts, WriteResult
-from rop_operator.domain.describe import describe
+from rop_operator.domain.describe import describe, totals
 from rop_operator.domain.plan import Done, Failed, HandOver, SetAccess, SetFinalizer, Wait, WriteSettings
 from rop_operator.domain.status import device_facts_of
 
@@ -276,3 +276,15 @@ def test_an_outcome_becomes_the_condition(scene: Any) -> None:
     assert scene.condition("Provisioned") == ("False", "NotReachableFromHere")
     failed = Failed("NotSupported", "no")
     assert scene.condition("Stalled", [(action, failed)]) == ("True", "NotSupported")
+
+
+def test_a_plan_says_what_follows_a_hand_over(scene: Any, a_device: Any) -> None:
+    scene.spec(provision={"lan": {}}, displayName="Door", settings={"pir": PIR})
+    assert [type(a) for a in scene.plan.actions] == [HandOver]
+    (later,) = scene.plan.later
+    assert (later.device_writes, later.wakes) == (2, 1)  # nobody knows yet whether it runs on battery
+    assert totals([scene.plan]).endswith("; then at most 2 device writes and 1 wake when cameras are online.")
+    scene.device = a_device("Offline", family="powered", settings={"displayName": "Mallory", **PIR_KNOWN})
+    assert scene.plan.actions == ()
+    (later,) = scene.plan.later
+    assert (dict(later.write), later.wakes) == ({"displayName": "Door"}, 0)

@@ -93,7 +93,9 @@ class Server:
         self.scans = Scans(self.devices, CLOCK.wall)
         self.client = ClientListener(self._client_app())
         self._client_listens = False
-        self.manage = ManageListener(build_manage_app(self.devices, book, self.control, self.alarms))
+        self.manage = ManageListener(
+            build_manage_app(self.devices, book, self.control, self.alarms, firmware=self.firmware)
+        )
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
 

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from rop_data.firmware import FirmwareStore
 from rop_server.core.facade import Devices
 from rop_server.manage.control import Control
 from rop_server.manage.errors import ManageError
+from rop_server.manage.firmware import FirmwareOperations
 from rop_server.manage.gate import Gate
 from rop_server.manage.handlers import DeviceOperations, FleetOperations, reply
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
@@ -68,6 +70,8 @@ def build_manage_app(
     control: Control,
     alarms: AlarmCounts | None = None,
     clock: Callable[[], float] = time.time,
+    *,
+    firmware: FirmwareStore,
 ) -> web.Application:
     """The application of `/manage/v1`. Serve it with `rop_server.manage.listener.ManageListener`."""
     identity = control.identity()
@@ -78,6 +82,7 @@ def build_manage_app(
         DeviceOperations(devices, book, control, clock),
         FleetOperations(book),
         ServerOperations(book, control, metrics, clock),
+        FirmwareOperations(firmware),
     )
     gate = Gate(book)
     app = web.Application(middlewares=[_refusals], client_max_size=MAX_BODY)

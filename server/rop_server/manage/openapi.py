@@ -49,6 +49,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     if "{uid}" in operation.path:
         schema = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}
         found.append({"name": "uid", "in": "path", "required": True, "schema": schema})
+    if "{name}" in operation.path:
+        named: dict[str, Any] = {"type": "string", "maxLength": 255}
+        found.append({"name": "name", "in": "path", "required": True, "schema": named})
     query = dict(operation.query)
     if operation.fenced:
         query["fence"] = {"type": "integer", "minimum": 0}

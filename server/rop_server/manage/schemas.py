@@ -113,6 +113,7 @@ SCHEMAS: dict[str, Schema] = {
         expiresAt=TIME,
     ),
     "Claims": of(policy={"type": "string", "enum": ["Documented", "Open"]}, uids=array(TEXT)),
+    "FirmwareList": of(items=array(of(name=TEXT, size=NUMBER, modified=TIME, sha256=TEXT))),
     "Manager": of(id=MAYBE, fence=NUMBER),
     "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
     "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import uvloop
 
+from rop_data.firmware import FirmwareStore
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
 
@@ -63,8 +64,13 @@ class Manager:
 
 
 @pytest.fixture
-def app(devices: Any, book: Any, control: Any, clock: Any) -> Any:
-    return build_manage_app(devices, book, control, clock=clock)
+def firmware(tmp_path: Path) -> FirmwareStore:
+    return FirmwareStore(tmp_path / "firmware")
+
+
+@pytest.fixture
+def app(devices: Any, book: Any, control: Any, clock: Any, firmware: FirmwareStore) -> Any:
+    return build_manage_app(devices, book, control, clock=clock, firmware=firmware)
 
 
 @pytest.fixture

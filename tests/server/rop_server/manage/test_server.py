@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import socket
@@ -54,7 +55,7 @@ async def test_identity(manage: Any, control: Any) -> None:
         "manager": {"id": None, "fence": 0},
         "configFileChanged": True,
         "pendingRestart": ["serverHost"],
-        "features": ["settings", "claims", "events", "config", "access"],
+        "features": ["settings", "claims", "events", "config", "access", "firmware"],
     }
 
 
@@ -84,6 +85,7 @@ WRITES: list[tuple[str, str, Any]] = [
     ("PUT", "/claims", {"policy": "Open", "uids": []}),
     ("PUT", f"/claims/{UID}", None),
     ("DELETE", f"/claims/{UID}", None),
+    ("DELETE", "/firmware/first.pak", None),
     ("PUT", "/config", {"members": {"heartBeatInterval": 30}}),
     ("POST", "/config/reload", None),
 ]
@@ -91,12 +93,17 @@ WRITES: list[tuple[str, str, Any]] = [
 
 def test_every_fenced_operation_is_tried_below() -> None:
     fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced}
-    assert {(method, path.replace(UID, "{uid}")) for method, path, _ in WRITES} == fenced
+    tried = {(method, path.replace(UID, "{uid}").replace("first.pak", "{name}")) for method, path, _ in WRITES}
+    assert tried == fenced
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
-async def test_writes_are_fenced(manage: Any, devices: Any, method: str, path: str, body: Any) -> None:
+async def test_writes_are_fenced(
+    manage: Any, devices: Any, firmware: Any, method: str, path: str, body: Any
+) -> None:
     devices.connect(UID)
+    firmware.folder.mkdir()
+    (firmware.folder / "first.pak").write_bytes(b"firmware")
     assert (await manage.take("engine")).body == {"id": "engine", "fence": 1}
     manage.fence = None
     assert (await manage(method, path, body)).symbol == "fenced"
@@ -223,7 +230,7 @@ async def test_writes_are_logged_with_the_peer(manage: Any, log_lines: Any) -> N
 
 
 async def test_a_dead_socket_is_replaced_and_removed(
-    devices: Any, book: Any, control: Any, tmp_path: Path
+    devices: Any, book: Any, control: Any, firmware: Any, tmp_path: Path
 ) -> None:
     # Deeper than the kernel's limit for a socket path, as a data directory may be.
     path = tmp_path / ("d" * 60) / ("e" * 60) / "manage.sock"
@@ -232,16 +239,18 @@ async def test_a_dead_socket_is_replaced_and_removed(
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(dead))
     dead.rename(path)
-    listener = ManageListener(build_manage_app(devices, book, control))
+    listener = ManageListener(build_manage_app(devices, book, control, firmware=firmware))
     await listener.start_unix(path)
     assert stat.S_ISSOCK(path.stat().st_mode)
     await listener.stop()
     assert not path.exists()
 
 
-async def test_a_stop_answers_waiting_polls(devices: Any, book: Any, control: Any, tmp_path: Path) -> None:
+async def test_a_stop_answers_waiting_polls(
+    devices: Any, book: Any, control: Any, firmware: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "manage.sock"
-    listener = ManageListener(build_manage_app(devices, book, control))
+    listener = ManageListener(build_manage_app(devices, book, control, firmware=firmware))
     await listener.start_unix(path)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
         url = f"http://localhost/manage/v1/events?since=1&epoch={book.journal.epoch}&wait=60"
@@ -299,3 +308,34 @@ def test_the_tcp_certificate_is_kept_while_valid(tmp_path: Path) -> None:
     assert (folder / "cert.pem").read_bytes() == first
     tls_context(folder, "rop.example.net", now + 800 * 86400)
     assert (folder / "cert.pem").read_bytes() != first
+
+
+async def test_firmware_is_listed_and_deleted(manage: Any, firmware: Any) -> None:
+    assert (await manage("GET", "/firmware")).body == {"items": []}
+    firmware.folder.mkdir()
+    (firmware.folder / "E1 Pro v3.1.pak").write_bytes(b"abc")
+    (firmware.folder / "my%20cam.paks").write_bytes(b"")
+    (firmware.folder / ".hidden.pak").write_bytes(b"")
+    (firmware.folder / "loop.pak").symlink_to("/etc/hostname")
+    items = (await manage("GET", "/firmware")).body["items"]
+    assert [(item["name"], item["size"]) for item in items] == [("E1 Pro v3.1.pak", 3), ("my%20cam.paks", 0)]
+    assert items[0]["sha256"] == hashlib.sha256(b"abc").hexdigest()
+    assert items[0]["modified"].endswith("Z")
+    await manage.take()
+    left = await manage("DELETE", "/firmware/my%2520cam.paks")
+    assert [item["name"] for item in left.body["items"]] == ["E1 Pro v3.1.pak"]
+    for name in ("my%2520cam.paks", "..%2Frop.json", "loop.pak", ".hidden.pak", "%00"):
+        gone = await manage("DELETE", f"/firmware/{name}")
+        assert (gone.status, gone.symbol) == (404, "file_not_found"), name
+    assert (firmware.folder / "loop.pak").is_symlink()
+
+
+async def test_firmware_is_deleted_by_the_manager_alone(manage: Any, firmware: Any) -> None:
+    firmware.folder.mkdir()
+    (firmware.folder / "a.pak").write_bytes(b"abc")
+    assert (await manage("DELETE", "/firmware/a.pak")).status == 200
+    (firmware.folder / "a.pak").write_bytes(b"abc")
+    await manage.take()
+    manage.id = "somebody-else"
+    assert (await manage("DELETE", "/firmware/a.pak")).status == 409
+    assert (firmware.folder / "a.pak").exists()

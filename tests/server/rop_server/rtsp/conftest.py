@@ -306,3 +306,20 @@ async def film_camera(new_camera: Any) -> AsyncIterator[Callable[..., Awaitable[
     yield make
     for camera in made:
         await camera.close()
+
+
+viewers = _load("viewer", HERE / "viewer.py")
+
+
+@pytest_asyncio.fixture
+async def viewer() -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
+    """Makes a player that looks at everything: `await viewer(url)`."""
+    made: list[Any] = []
+
+    async def make(url: str) -> Any:
+        made.append(await viewers.TestViewer.connect(url))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.close()

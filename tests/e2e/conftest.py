@@ -354,3 +354,11 @@ def camera_document_fixture() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(name="poll")
 def poll_fixture() -> Callable[..., Any]:
     return poll
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each world is opened once: its steps stay on one worker."""
+    for item in items:
+        world_name = getattr(item, "callspec", None) and item.callspec.params.get("world")  # type: ignore[attr-defined]
+        if world_name:
+            item.add_marker(pytest.mark.xdist_group(f"e2e-{world_name}"))

@@ -13,6 +13,8 @@ command -v "$python" >/dev/null || missing "Python 3.11 or newer is needed (Debi
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
   missing "Python's venv module is missing (Debian: apt-get install python3-venv)"
 
+command -v ffmpeg >/dev/null || echo "setup: ffmpeg is missing, the tests of streams need it (Debian: apt-get install ffmpeg)" >&2
+
 "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt ||
   missing "the dependencies could not be installed: is a package index reachable (pip config list)?"

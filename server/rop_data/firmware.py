@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -133,11 +134,10 @@ class FirmwareStore:
             descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             raise FirmwareError("file_not_found", name) from None
-        file = os.fdopen(descriptor, "rb", buffering=0)
-        if not _regular(descriptor):
-            file.close()
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
             raise FirmwareError("file_not_found", name)
-        return file
+        return os.fdopen(descriptor, "rb", buffering=0)
 
     def files(self) -> list[FirmwareFile]:
         """Every file, by name, with its hash."""
@@ -215,10 +215,6 @@ def receiving(store: FirmwareStore, name: str) -> Iterator[Upload]:
         yield upload
     finally:
         upload.close()
-
-
-def _regular(descriptor: int) -> bool:
-    return os.fstat(descriptor).st_mode & 0o170000 == 0o100000
 
 
 def _identity(told: os.stat_result) -> tuple[int, int, int, int]:

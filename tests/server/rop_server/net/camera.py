@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from rop_wire import messages, provisioning
@@ -66,7 +67,8 @@ class Link:
 
     def __init__(self) -> None:
         self.inbox: asyncio.Queue[Packet] = asyncio.Queue()
-        self.answers: dict[int, bytes | int | None] = {}
+        # A payload, a status, a function that is given the packet, or None for silence.
+        self.answers: dict[int, bytes | int | Callable[[Packet], None] | None] = {}
         self.seen: list[Packet] = []
         self.ended = asyncio.Event()
         self._number = 1000
@@ -99,7 +101,9 @@ class Link:
             self.inbox.put_nowait(packet)
             return
         answer = self.answers.get(packet.command, 400)
-        if isinstance(answer, int):
+        if callable(answer):
+            answer(packet)
+        elif isinstance(answer, int):
             self.send(packet.reply(status=answer))
         elif answer is not None:
             self.send(packet.reply(payload=answer))

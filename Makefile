@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint bench generate
+.PHONY: help setup demo test lint bench fuzz generate
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -38,3 +38,6 @@ test: lint ## lint, then every test
 
 bench: $(STAMP) ## measurements: CPU seconds, KiB, ratios
 	@$(BIN)/python tests/load/bench.py
+
+fuzz: $(STAMP) ## ten million cases through every parser; FUZZ_CASES, FUZZ_TARGETS
+	@$(BIN)/python tests/fuzz/run.py

@@ -11,13 +11,15 @@ from enum import Enum
 
 from rop_server.media.packets import AUDIO, MediaFrame, Packetizer
 from rop_server.media.viewer import Viewer
-from rop_wire.media import FrameKind, FrameParser, InfoBlock
+from rop_wire.media import Frame, FrameKind, FrameParser, InfoBlock
 
 CACHE_LIMIT = 4 * 1024 * 1024
 EARLY_LIMIT = 1024 * 1024
 END_OF_RECORDING = "end of recording"
 SEEK_GRACE = 2.0
-"""Seconds in which data of before a seek are told apart by their status; some cameras do not mark them."""
+"""Seconds in which data of before a seek are told apart, by their status or, without such marks, by their time."""
+JUMP = 500_000
+"""Microseconds between two frames that only a seek explains."""
 
 
 class Ready(Enum):
@@ -68,6 +70,7 @@ class Stream:
         self._waiters: list[tuple[Ready, asyncio.Future[None]]] = []
         self._seek = 0
         self._seek_until = 0.0
+        self._last_time = 0
 
     # -- from the camera --------------------------------------------------------------------------
 
@@ -78,7 +81,7 @@ class Stream:
         self.active_at = self._now()
         early, self._early = bytes(self._early), bytearray()
         if early:
-            self._take(early)
+            self._take(self._parser.feed(early))
 
     def feed(self, payload: bytes, status: int, carrier: Hashable) -> None:
         """A piece of the media byte stream."""
@@ -87,33 +90,40 @@ class Stream:
         self.carriers.add(carrier)
         self.active_at = self._now()
         self.received += len(payload)
-        if self._seek and not self._after_seek(status):
-            return
         if self.packetizer is None:
             if len(self._early) + len(payload) <= EARLY_LIMIT:
                 self._early += payload
-            return
-        self._take(payload)
-
-    def _after_seek(self, status: int) -> bool:
-        """Whether data belong to the place that was sought last."""
-        if status >= self._seek or self._now() > self._seek_until:
-            if status >= self._seek:
+        elif self._seek and status < self._seek and self._now() <= self._seek_until:
+            self._take_jump(self._parser.feed(payload))
+        else:
+            if self._seek:
+                self._seek = 0
                 self._parser = FrameParser()
-            self._seek = 0
-            return True
-        return False
+            self._take(self._parser.feed(payload))
 
-    def _take(self, payload: bytes) -> None:
+    def _take_jump(self, frames: list[Frame]) -> None:
+        """Frames without the mark of the last seek: old ones, unless their time jumps at a key frame."""
+        for number, frame in enumerate(frames):
+            jumped = frame.kind is FrameKind.KEY and abs((frame.timestamp or 0) - self._last_time) > JUMP
+            if jumped or frame.kind is FrameKind.END:
+                self._seek = 0
+                self._take(frames[number:])
+                return
+            if frame.timestamp is not None:
+                self._last_time = frame.timestamp
+
+    def _take(self, frames: list[Frame]) -> None:
         packetizer = self.packetizer
         assert packetizer is not None
-        for frame in self._parser.feed(payload):
+        for frame in frames:
             if self.over:
                 return
             if frame.kind is FrameKind.END:
                 if self.recording and self.frames:
                     self._finish()
                 continue
+            if frame.timestamp is not None:
+                self._last_time = frame.timestamp
             for made in packetizer.pack(frame):
                 self._fan_out(made)
 

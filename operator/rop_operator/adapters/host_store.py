@@ -27,6 +27,7 @@ from rop_operator.api.facts import Document, Ref
 from rop_operator.api.parse import transition_problems
 from rop_operator.api.registry import API_VERSION
 from rop_operator.documents import Parsed, RawDocument, parse_all
+from rop_operator.domain.deletion import deletion_refused
 from rop_operator.errors import DocumentError, DocumentsRefused
 from rop_operator.ports import PortError
 
@@ -66,6 +67,7 @@ class HostStore:
         self._news = asyncio.Event()
         self._missing_since: dict[Ref, float] = {}
         self._told: set[str] = set()
+        self._held: set[Ref] = set()
         self.scan = Scan(missing=True)
         self.source = "Ok"
 
@@ -219,7 +221,11 @@ class HostStore:
         """Rescan when files change, and now and then anyway, until `stop`."""
         while not stop.is_set():
             folders = [str(f) for f in (self._folder, *self._watched) if f.is_dir()]
-            pause = SETTLE_SECONDS if self._missing_since or not self._folder.is_dir() else RESCAN_SECONDS
+            pause = (
+                SETTLE_SECONDS
+                if self._missing_since.keys() - self._held or not self._folder.is_dir()
+                else RESCAN_SECONDS
+            )
             await self._changes_or(stop, folders, pause)
             self.rescan()
 
@@ -261,6 +267,7 @@ class HostStore:
     def _accept(self, ref: Ref, parsed: Parsed, name: str) -> None:
         row = self._rows.get(ref)
         self._missing_since.pop(ref, None)
+        self._held.discard(ref)
         if row is None:
             document = Document(
                 ref,
@@ -303,10 +310,24 @@ class HostStore:
             settled = not held and now - self._missing_since.setdefault(ref, now) >= SETTLE_SECONDS
             if ref not in on_purpose and not settled:
                 continue
+            refused = None if ref in on_purpose else deletion_refused(self._rows[ref].document)
+            if refused is not None:
+                self._hold(ref, refused)
+                continue
             self._missing_since.pop(ref, None)
             self._begin_deletion(self._rows[ref])
         if held:
             self._missing_since.clear()
+
+    def _hold(self, ref: Ref, refused: str) -> None:
+        """A document that may not go without an acknowledgement stays as it was; told once."""
+        if ref not in self._held:
+            log.warning("%s is missing in %s and stays: %s", ref, self._folder, refused)
+            text = f"missing in {self._folder}; put it back: {refused}"
+            self._database.add_event(
+                ref, "Warning", "AcknowledgementMissing", text[:MAX_MESSAGE], datetime.now(UTC)
+            )
+            self._held.add(ref)
 
     def _begin_deletion(self, row: Row) -> None:
         if row.document.finalizers:

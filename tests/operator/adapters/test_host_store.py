@@ -203,6 +203,23 @@ async def test_a_finalizer_holds_and_putting_it_back_cancels(folder: Path, open_
     assert await drain(store) == [DOOR]
 
 
+async def test_a_server_goes_only_when_that_was_acknowledged(folder: Path, open_store: Any, time: Time) -> None:
+    write(folder, "all.yaml", server(), camera())
+    store = open_store()
+    write(folder, "all.yaml", camera())
+    gone(store, time)
+    store.rescan()
+    assert await store.get(HOME) is not None
+    (event,) = store.events("RopServer", "default", "home")
+    assert (event["reason"], event["count"]) == ("AcknowledgementMissing", 1)
+    assert "DeleteServer" in event["message"]
+    write(folder, "all.yaml", server(acknowledge=[{"edge": "DeleteServer", "value": "home"}]), camera())
+    store.rescan()
+    write(folder, "all.yaml", camera())
+    gone(store, time)
+    assert await store.get(HOME) is None
+
+
 @pytest.mark.parametrize("how", ["missing", "empty"])
 async def test_no_files_at_all_delete_nothing(folder: Path, open_store: Any, time: Time, how: str) -> None:
     write(folder, "all.yaml", server(), camera())

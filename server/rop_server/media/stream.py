@@ -14,7 +14,7 @@ from rop_server.media.viewer import Viewer
 from rop_wire.media import Frame, FrameKind, FrameParser, InfoBlock
 
 CACHE_LIMIT = 4 * 1024 * 1024
-EARLY_LIMIT = 1024 * 1024
+EARLY_LIMIT = 4 * 1024 * 1024
 END_OF_RECORDING = "end of recording"
 SEEK_GRACE = 2.0
 """Seconds in which data of before a seek are told apart, by their status or, without such marks, by their time."""
@@ -63,6 +63,7 @@ class Stream:
         self._on_end = on_end
         self._parser = FrameParser()
         self._early = bytearray()
+        self._early_lost = False
         self._cache: list[MediaFrame] = []
         self._cached = 0
         self._holding = recording
@@ -82,6 +83,8 @@ class Stream:
         early, self._early = bytes(self._early), bytearray()
         if early:
             self._take(self._parser.feed(early))
+        if self._early_lost:  # what follows is not the rest of the unfinished frame
+            self._parser = FrameParser()
 
     def feed(self, payload: bytes, status: int, carrier: Hashable) -> None:
         """A piece of the media byte stream."""
@@ -91,7 +94,8 @@ class Stream:
         self.active_at = self._now()
         self.received += len(payload)
         if self.packetizer is None:
-            if len(self._early) + len(payload) <= EARLY_LIMIT:
+            self._early_lost = self._early_lost or len(self._early) + len(payload) > EARLY_LIMIT
+            if not self._early_lost:
                 self._early += payload
         elif self._seek and status < self._seek and self._now() <= self._seek_until:
             self._take_jump(self._parser.feed(payload))

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 import uvloop
@@ -46,12 +47,25 @@ def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[
 
 
 def _camera_module() -> ModuleType:
-    path = Path(__file__).parents[1] / "net" / "camera.py"
-    spec = importlib.util.spec_from_file_location("rop_server_device_camera", path)
+    return _load("rop_server_device_camera", Path(__file__).parents[1] / "net" / "camera.py")
+
+
+def _load(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+clients = _load("rop_server_device_client", Path(__file__).with_name("client.py"))
+
+
+@pytest.fixture
+def told() -> ModuleType:
+    """The module with the client of 61009 and the answers of a camera."""
+    return clients
 
 
 @pytest.fixture
@@ -187,3 +201,18 @@ async def until(condition: Callable[[], Any], limit: float = LIMIT) -> None:
 def until_fixture() -> Callable[..., Any]:
     """Poll a condition with a deadline."""
     return until
+
+
+@pytest_asyncio.fixture
+async def client(server: Server, directory: Directory) -> AsyncIterator[Any]:
+    """Calls the client interface of the server in this process."""
+    async with aiohttp.ClientSession() as session:
+        yield clients.Client(session, directory.numbers["clientHttp"])
+
+
+@pytest_asyncio.fixture
+async def line(camera: Any) -> Any:
+    """The signaling connection of a camera that can do everything."""
+    made = await camera.signaling()
+    clients.equip(made)
+    return made

@@ -141,7 +141,7 @@ class RtspConnection(asyncio.Protocol):
         if interleaved and self.player.sent != self._sent and (unsent == 0 or unsent != self._unsent):
             self.active_at = now
         self._unsent, self._sent = unsent, self.player.sent
-        if session is not None and session.over and not self.playing:
+        if session is not None and session.over and not self.playing and self._worker is None:
             self.close("stream ended")
         elif now - self.active_at >= TIMEOUT:
             self.close("idle")

@@ -13,7 +13,7 @@ from rop_wire.commands import Command
 from rop_wire.packet import Packet
 
 UID = "95270000000TEST1"
-JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 400 + b"\xff\xd9"
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 200 + b"\xff\xd9"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ import json
 import time
 from typing import Any
 
-import pytest
-
 from rop_wire import messages, xml
 from rop_wire.commands import Command
 from rop_wire.packet import REQUEST, Packet
@@ -38,34 +36,32 @@ async def test_ptz(client: Any, line: Any, told: Any) -> None:
     assert len(told.asked(line, Command.SUPPORT)) == 1, "the capability is asked once"
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status", "symbol"),
-    [
-        ("zoom", {"channel": 32, "action": "inc"}, 400, "invalid_parameter"),
-        ("zoom", {"channel": -1, "action": "inc"}, 400, "invalid_parameter"),
-        ("zoom", {"channel": "0", "action": "inc"}, 400, "invalid_parameter"),
-        ("zoom", {"channel": True, "action": "inc"}, 400, "invalid_parameter"),
-        ("zoom", {"channel": 0, "action": "Inc"}, 400, "invalid_parameter"),
-        ("zoom", {"action": "inc"}, 400, "invalid_parameter"),
-        ("zoom", {"channel": 1, "action": "inc"}, 400, "cmd_not_support"),
-        ("focus", {"channel": 1, "action": "inc"}, 400, "cmd_not_support"),
-        ("zoom", {"channel": 2, "action": "inc"}, 400, "cmd_not_support"),
-        ("zoom", {"channel": 5, "action": "inc"}, 404, "device_channel_not_found"),
-        ("rotate", {"channel": 0, "direction": "left", "speed": 0}, 400, "invalid_parameter"),
-        ("rotate", {"channel": 0, "direction": "left", "speed": 65}, 400, "invalid_parameter"),
-        ("rotate", {"channel": 0, "direction": "none"}, 400, "invalid_parameter"),
-        ("rotate", {"channel": 0, "direction": "righUp", "speed": 5}, 400, "invalid_parameter"),
-        ("rotate", {"channel": 0, "direction": "stop", "speed": 5}, 400, "invalid_parameter"),
-        ("rotate", {"channel": 1, "direction": "leftUp", "speed": 5}, 400, "direction_not_support"),
-        ("rotate", {"channel": 2, "direction": "left", "speed": 5}, 400, "cmd_not_support"),
-        ("rotate", {"channel": 30, "direction": "left", "speed": 5}, 404, "device_channel_not_found"),
-    ],
-)
-async def test_ptz_refusals(
-    client: Any, line: Any, told: Any, path: str, body: Any, status: int, symbol: str
-) -> None:
-    answer = await client("POST" if path == "rotate" else "PATCH", f"{{device}}/ptz/{path}", body)
-    assert (answer.status, answer.symbol) == (status, symbol)
+PTZ_REFUSALS: list[tuple[str, dict[str, Any], int, str]] = [
+    ("zoom", {"channel": 32, "action": "inc"}, 400, "invalid_parameter"),
+    ("zoom", {"channel": -1, "action": "inc"}, 400, "invalid_parameter"),
+    ("zoom", {"channel": "0", "action": "inc"}, 400, "invalid_parameter"),
+    ("zoom", {"channel": True, "action": "inc"}, 400, "invalid_parameter"),
+    ("zoom", {"channel": 0, "action": "Inc"}, 400, "invalid_parameter"),
+    ("zoom", {"action": "inc"}, 400, "invalid_parameter"),
+    ("zoom", {"channel": 1, "action": "inc"}, 400, "cmd_not_support"),
+    ("focus", {"channel": 1, "action": "inc"}, 400, "cmd_not_support"),
+    ("zoom", {"channel": 2, "action": "inc"}, 400, "cmd_not_support"),
+    ("zoom", {"channel": 5, "action": "inc"}, 404, "device_channel_not_found"),
+    ("rotate", {"channel": 0, "direction": "left", "speed": 0}, 400, "invalid_parameter"),
+    ("rotate", {"channel": 0, "direction": "left", "speed": 65}, 400, "invalid_parameter"),
+    ("rotate", {"channel": 0, "direction": "none"}, 400, "invalid_parameter"),
+    ("rotate", {"channel": 0, "direction": "righUp", "speed": 5}, 400, "invalid_parameter"),
+    ("rotate", {"channel": 0, "direction": "stop", "speed": 5}, 400, "invalid_parameter"),
+    ("rotate", {"channel": 1, "direction": "leftUp", "speed": 5}, 400, "direction_not_support"),
+    ("rotate", {"channel": 2, "direction": "left", "speed": 5}, 400, "cmd_not_support"),
+    ("rotate", {"channel": 30, "direction": "left", "speed": 5}, 404, "device_channel_not_found"),
+]
+
+
+async def test_ptz_refusals(client: Any, line: Any, told: Any) -> None:
+    for path, body, status, symbol in PTZ_REFUSALS:
+        answer = await client("POST" if path == "rotate" else "PATCH", f"{{device}}/ptz/{path}", body)
+        assert (answer.status, answer.symbol) == (status, symbol), (path, body)
     assert ptz(told, line) == []
 
 
@@ -161,26 +157,20 @@ async def test_wifi_scan(client: Any, line: Any, told: Any) -> None:
     assert (await client("POST", "{device}/wifi/scan-task")).document["sessionId"] != first["sessionId"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (messages.WifiNetworks(()).encode(), {"status": "success", "wifiList": []}),
-        (b"", {"status": "success", "wifiList": []}),
-        (
-            messages.WifiNetworks(
-                (messages.WifiNetwork("one", None, None), messages.WifiNetwork("", -1, True))
-            ).encode(),
-            {"status": "success", "wifiList": [{"ssid": "one"}]},
-        ),
-        (b"<body>", {"status": "error", "wifiList": []}),
-        (500, {"status": "error", "wifiList": []}),
-    ],
-    ids=["no networks", "no document", "one network", "broken document", "refused"],
-)
-async def test_wifi_scan_results(client: Any, line: Any, answer: Any, expected: Any) -> None:
-    line.answers[Command.GET_WIFI] = answer
-    session = (await client("POST", "{device}/wifi/scan-task")).document["sessionId"]
-    assert (await asyncio.wait_for(scanned(client, session), 10)).document == expected
+async def test_wifi_scan_results(client: Any, line: Any) -> None:
+    one = messages.WifiNetworks((messages.WifiNetwork("one", None, None), messages.WifiNetwork("", -1, True)))
+    cases: list[tuple[Any, str, list[Any]]] = [
+        (messages.WifiNetworks(()).encode(), "success", []),
+        (b"", "success", []),
+        (one.encode(), "success", [{"ssid": "one"}]),
+        (b"<body>", "error", []),
+        (500, "error", []),
+    ]
+    for answer, status, networks in cases:
+        line.answers[Command.GET_WIFI] = answer
+        session = (await client("POST", "{device}/wifi/scan-task")).document["sessionId"]
+        told = (await asyncio.wait_for(scanned(client, session), 10)).document
+        assert told == {"status": status, "wifiList": networks}, answer
 
 
 async def test_wifi_scan_results_belong_to_their_device(client: Any, line: Any) -> None:

@@ -65,7 +65,7 @@ class DevicePorts:
         relay: Relay | None = None,
     ) -> None:
         self.hub = hub
-        self.relay = relay or Relay(hub.clock.monotonic, lambda: SILENCE_LIMIT)
+        self.relay = relay if relay is not None else Relay(hub.clock.monotonic, lambda: SILENCE_LIMIT)
         self.gate = gate or Gate()
         self._enrolment = enrolment
         clock = hub.clock

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from rop_sim.backoff import Backoff
 from rop_sim.device import Device, Traits
 from rop_sim.files import DeviceLog
 from rop_sim.identity import Identity, IdentityStore
@@ -44,18 +45,27 @@ class Member:
     context: ssl.SSLContext | None
     link: Link | None = None
     keep: Link | None = None
+    beat_at: float = 0.0
+    answered: asyncio.Future[None] | None = None
 
 
 @dataclass(slots=True)
 class Fleet:
-    """Cameras of one process. `url` is the client API of the server."""
+    """Cameras of one process. `url` is the client API of the server.
+
+    `addresses`: where connections come from, in turn (127.0.0.2 and so on are all this machine).
+    `rtts`: seconds from heartbeat to answer; `failed`: attempts to connect that failed; `ended`: connections lost.
+    """
 
     url: str
     battery: bool
     parallel: int = 20
+    addresses: tuple[str, ...] = ()
     members: list[Member] = field(default_factory=list)
     online: int = 0
     ended: int = 0
+    failed: int = 0
+    rtts: list[float] = field(default_factory=list)
     _all_online: asyncio.Event = field(default_factory=asyncio.Event)
     _ca: str | None = None
 
@@ -102,16 +112,43 @@ class Fleet:
         """Connect every member, `parallel` at a time; returns when all are online."""
         gate = asyncio.Semaphore(self.parallel)
 
-        async def one(member: Member) -> None:
+        async def one(number: int, member: Member) -> None:
             async with gate:
-                await self._connect(member)
+                await self._until_connected(number, member)
 
+        self.online = 0
+        self._all_online.clear()
         async with asyncio.TaskGroup() as group:
-            for member in self.members:
-                group.create_task(one(member))
+            for number, member in enumerate(self.members):
+                group.create_task(one(number, member))
         await self._all_online.wait()
 
-    async def _connect(self, member: Member) -> None:
+    async def _until_connected(self, number: int, member: Member) -> None:
+        """Attempts with growing pauses, as a camera makes them, until one is taken and its handshake answered."""
+        local = (self.addresses[number % len(self.addresses)], 0) if self.addresses else None
+        backoff = Backoff(1.0, 15.0)
+        while True:
+            try:
+                await self._connect(member, local)
+            except OSError:
+                self.failed += 1
+            else:
+                if await self._answered(member):
+                    return
+                self.failed += 1
+            await asyncio.sleep(backoff.pause())
+
+    async def _answered(self, member: Member) -> bool:
+        """True once the handshake is answered, False when the connection ended instead."""
+        link = member.keep if self.battery else member.link
+        if link is None or link.ended is None:
+            return False
+        if not link.ready:
+            member.answered = asyncio.get_running_loop().create_future()
+            await asyncio.wait((link.ended, member.answered), return_when=asyncio.FIRST_COMPLETED)
+        return link.ready
+
+    async def _connect(self, member: Member, local: tuple[str, int] | None) -> None:
         loop, identity = asyncio.get_running_loop(), member.identity
         if self.battery:
             keep = KeepAliveLink(
@@ -122,13 +159,15 @@ class Fleet:
                 self._gone,
             )
             member.keep = keep
-            await loop.create_connection(lambda: keep, identity.host, identity.keep_alive_port)
+            await loop.create_connection(lambda: keep, identity.host, identity.keep_alive_port, local_addr=local)
         else:
             link = SignalingLink(
                 member.device.handshake(), lambda link, packet: self._packet(member, link, packet), self._gone
             )
             member.link = link
-            await loop.create_connection(lambda: link, identity.host, identity.signaling_port, ssl=member.context)
+            await loop.create_connection(
+                lambda: link, identity.host, identity.signaling_port, ssl=member.context, local_addr=local
+            )
 
     def _gone(self, link: Link) -> None:
         self.ended += 1
@@ -140,27 +179,34 @@ class Fleet:
             else:
                 for answer in member.device.answer(packet):
                     link.send(answer)
+        elif packet.command == Command.HEARTBEAT:
+            self.rtts.append(asyncio.get_running_loop().time() - member.beat_at)
         elif packet.command == Command.HANDSHAKE and not link.ready:
             link.ready = True
+            if member.answered is not None and not member.answered.done():
+                member.answered.set_result(None)
             self.online += 1
             if self.online == len(self.members):
                 self._all_online.set()
 
-    def beat(self) -> None:
-        """One heartbeat of everybody."""
-        for member in self.members:
-            for link, payload in ((member.link, b""), (member.keep, member.device.heartbeat())):
-                if link is not None and link.ready and not link.lost:
-                    link.ask(Command.HEARTBEAT, payload)
+    def beat(self, member: Member) -> None:
+        """One heartbeat."""
+        member.beat_at = asyncio.get_running_loop().time()
+        for link, payload in ((member.link, b""), (member.keep, member.device.heartbeat())):
+            if link is not None and link.ready and not link.lost:
+                link.asked.clear()
+                link.ask(Command.HEARTBEAT, payload)
 
-    async def live(self, seconds: float) -> None:
-        """Heartbeats every 15 s, for a time or until cancelled."""
+    async def live(self, seconds: float, every: float = 15.0) -> None:
+        """Heartbeats of everybody once per `every` seconds, evenly spread, for a time or until cancelled."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        never = loop.create_future()
-        while (left := until - loop.time()) > 0:
-            await asyncio.wait([never], timeout=min(15.0, left))
-            self.beat()
+        start, sent, count = loop.time(), 0, len(self.members)
+        while (passed := loop.time() - start) < seconds:
+            due = int(passed / every * count)
+            while sent < due:
+                self.beat(self.members[sent % count])
+                sent += 1
+            await asyncio.sleep(0.005)
 
     def close(self) -> None:
         """Disconnect everybody."""
@@ -171,5 +217,5 @@ class Fleet:
 
     def summary(self) -> str:
         """One line of JSON."""
-        told = {"devices": len(self.members), "online": self.online, "ended": self.ended}
+        told = {"devices": len(self.members), "online": self.online, "ended": self.ended, "failed": self.failed}
         return json.dumps({**told, "cpuSeconds": round(cpu_seconds(), 3)})

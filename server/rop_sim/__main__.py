@@ -13,8 +13,9 @@ import click
 import uvloop
 
 from rop_sim import control, files
-from rop_sim.camera import Camera
+from rop_sim.camera import Camera, Extras
 from rop_sim.device import Traits
+from rop_sim.faults import KINDS, FaultError, Faults
 from rop_sim.fleet import Fleet, uids
 from rop_sim.setup import Discovery, address_towards, discovery_socket, serve_setup
 from rop_wire.auth import valid_uid
@@ -40,6 +41,26 @@ def _uid(_context: click.Context, _parameter: click.Parameter, value: str) -> st
     return value
 
 
+def _faults(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        Faults(words)
+    except FaultError as failure:
+        raise click.BadParameter(str(failure)) from None
+    return words
+
+
+@main.command()
+def faults() -> None:
+    """List the faults that `ropsim camera --fault` knows.
+
+    \b
+    Example:  ropsim faults
+    """
+    for name, kind in KINDS.items():
+        number = "" if kind.default is None else f" [={kind.default:g}]"
+        click.echo(f"{name + number:28}{kind.what}")
+
+
 @main.command()
 @click.option(
     "--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder it lives in."
@@ -57,6 +78,16 @@ def _uid(_context: click.Context, _parameter: click.Parameter, value: str) -> st
 @click.option("--discovery-port", type=click.IntRange(1, 65535), default=DISCOVERY_PORT, show_default=True)
 @click.option("--no-discovery", is_flag=True)
 @click.option("--reconnect-min", type=float, default=1.0, show_default=True, help="First pause in seconds.")
+@click.option(
+    "--media",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="Film to show, anything that ffmpeg reads; else ffmpeg's test picture.",
+)
+@click.option("--recordings", type=click.IntRange(0, 10_000), default=50, show_default=True, help="On its card.")
+@click.option(
+    "--fault", "faults", multiple=True, callback=_faults, help="NAME or NAME=NUMBER; see `ropsim faults`."
+)
 @click.option("--strict", is_flag=True, help="Stop with 3 when the server breaks the protocol.")
 def camera(state: Path, uid: str, strict: bool, **options: Any) -> None:
     """Run one camera until stopped.
@@ -71,7 +102,8 @@ def camera(state: Path, uid: str, strict: bool, **options: Any) -> None:
 async def _camera(state: Path, traits: Traits, options: dict[str, Any], strict: bool) -> int:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     (state / "ready.json").unlink(missing_ok=True)
-    one = Camera(state, traits, options["reconnect_min"], options["name"], options["firmware"])
+    extras = Extras(options["media"], options["recordings"], options["faults"])
+    one = Camera(state, traits, options["reconnect_min"], options["name"], options["firmware"], extras)
     loop = asyncio.get_running_loop()
     try:
         runner, port = await serve_setup(one, options["setup_address"], options["setup_port"])

@@ -5,27 +5,43 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rop_sim.answers import Answers
 from rop_sim.backoff import Backoff
 from rop_sim.device import Device, Traits
+from rop_sim.faults import Faults
 from rop_sim.files import DeviceLog
+from rop_sim.film import Films
 from rop_sim.identity import Identity, IdentityStore, check_host
 from rop_sim.link import KeepAliveLink, Link, SignalingLink
 from rop_sim.provision import SetupError, hand_over, register, renew
+from rop_sim.recordings import Shelf
+from rop_sim.streams import Streams
 from rop_sim.watch import request_fault, response_fault
 from rop_wire import messages
 from rop_wire.commands import Command
 from rop_wire.errors import WireError
 from rop_wire.lan import SetupDocument
+from rop_wire.nal import Codec
 from rop_wire.packet import Packet
 
 CONNECT_SECONDS = 15.0
 RENEW_RETRY_SECONDS = 86_400.0
 UNANSWERED_LIMIT = 3
 _NET_FAULTS = (OSError, ssl.SSLError, TimeoutError, WireError)
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a camera has beyond its traits. `media` None: ffmpeg's test source; `recordings` in its memory card."""
+
+    media: Path | None = None
+    recordings: int = 0
+    faults: tuple[str, ...] = ()
 
 
 class Camera:
@@ -38,10 +54,13 @@ class Camera:
         reconnect_min: float = 1.0,
         name: str | None = None,
         firmware: str | None = None,
+        extras: Extras | None = None,
     ) -> None:
+        extras = extras or Extras()
         self.log = DeviceLog(folder / "device.log")
         fresh = not (folder / "device.json").exists()
-        self.device = Device(traits, folder / "device.json", self.log)
+        shelf = Shelf.kept(folder / "recordings.json", extras.recordings, datetime.now())
+        self.device = Device(traits, folder / "device.json", self.log, shelf)
         if fresh and name:
             self.device.settings.deviceName = name
         if fresh and firmware:
@@ -64,6 +83,14 @@ class Camera:
         self._wake_again = False
         self._renew_after = 0.0
         self.on_violation: Callable[[], object] | None = None
+        self.faults = Faults(extras.faults)
+        films = Films(Codec.H265 if traits.h265 else Codec.H264, extras.media, folder / "media")
+        self.streams = Streams(
+            self.store, lambda: self.identity, self.device.handshake, films, shelf, self.faults, self.log
+        )
+        self.streams.on_violation = self._violated
+        self.streams.on_stale = self._stale
+        self._answers = Answers(self.device, self.streams, films, self.faults)
 
     # -- set-up ---------------------------------------------------------------------------------
 
@@ -90,6 +117,7 @@ class Camera:
 
     def disconnect(self) -> None:
         """Drop the connections; the camera comes back."""
+        self.streams.stop_all()
         for link in (self.signaling, self.keep_alive):
             if link is not None:
                 link.close()
@@ -115,6 +143,7 @@ class Camera:
                 await self._pause()
         finally:
             self.disconnect()
+            self._answers.close()
             for task in self._tasks:
                 task.cancel()
 
@@ -268,6 +297,10 @@ class Camera:
         if link is self.keep_alive:
             self.keep_alive = None
 
+    def _stale(self) -> None:
+        """The server wants a new registration."""
+        self._must_register = True
+
     # -- packets --------------------------------------------------------------------------------
 
     def _violated(self, what: str) -> None:
@@ -292,8 +325,7 @@ class Camera:
             link.send(packet.reply())
             link.finish()
         else:
-            for answer in self.device.answer(packet):
-                link.send(answer)
+            self._answers.take(link, packet)
 
     def _response(self, link: Link, packet: Packet) -> None:
         fault = response_fault(packet, link.asked, link.keep_alive)
@@ -378,4 +410,9 @@ class Camera:
             "keepAlive": self.keep_alive is not None and self.keep_alive.ready,
             "deviceName": self.device.settings.deviceName,
             "violations": self.violations,
+            "streams": [
+                {"handle": each.handle, "type": each.stream_type, "mode": each.mode.value, "replay": each.replay}
+                for each in self.streams.playing.values()
+            ],
+            "faults": self.faults.names,
         }

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from rop_sim import files
+from rop_sim.recordings import Shelf
 from rop_wire import messages
 from rop_wire.commands import Command
 from rop_wire.errors import WireError
 from rop_wire.messages import GeneralConfig, PirConfig
 from rop_wire.packet import BAD_REQUEST, OK, Packet
 
-_JPEG = bytes.fromhex(
+# A picture of one pixel, for a camera without ffmpeg.
+STILL = bytes.fromhex(
     "ffd8ffe000104a46494600010100000100010000ffdb004300"
     + "10" * 64
     + "ffc0000b080001000101011100ffc40014000100000000000000000000000000000000"
@@ -66,8 +68,11 @@ class Traits:
 class Device:
     """Settings and answers of one camera. `path` None keeps the settings in memory."""
 
-    def __init__(self, traits: Traits, path: Path | None, log: files.DeviceLog) -> None:
+    def __init__(
+        self, traits: Traits, path: Path | None, log: files.DeviceLog, shelf: Shelf | None = None
+    ) -> None:
         self.traits = traits
+        self.shelf = shelf or Shelf()
         self.log = log
         self._path = path
         raw = files.read_json(path) if path is not None else None
@@ -104,8 +109,8 @@ class Device:
                 return [request.reply(OK, GeneralConfig(settings.deviceName).encode())]
             case Command.GET_PIR:
                 pir = settings.pir
-                told = PirConfig(pir.enabled, pir.sensitivity, pir.reduceMistakes)
-                return [request.reply(OK, told.encode())]
+                known = PirConfig(pir.enabled, pir.sensitivity, pir.reduceMistakes)
+                return [request.reply(OK, known.encode())]
             case Command.GET_ALARM_SWITCH:
                 return [request.reply(OK, messages.AlarmSwitch(settings.alarm).encode())]
             case Command.SUPPORT:
@@ -115,15 +120,18 @@ class Device:
                 return [request.reply()]
             case Command.SNAPSHOT:
                 first = request.reply(OK, messages.EMPTY_DOCUMENT)
-                return [first, request.reply(messages.SNAPSHOT_LAST, _JPEG)]
+                return [first, request.reply(messages.SNAPSHOT_LAST, STILL)]
             case Command.FIND_FILES:
-                return [request.reply(OK, messages.Files(0).encode())]
+                wanted = messages.FindFiles.decode(request.payload)
+                return [request.reply(OK, self.shelf.page(wanted).encode())]
             case Command.FILE_INFO:
-                return [request.reply(OK, messages.FileInfoReply(None).encode())]
+                asked = messages.FileInfo.decode(request.payload)
+                found = self.shelf.find(asked.channel, asked.file_name)
+                told = messages.FileInfoReply(found.channel if found else None)
+                return [request.reply(OK, told.encode())]
             case Command.CALENDAR:
-                wanted = messages.CalendarGet.decode(request.payload)
-                days: dict[int, tuple[int, ...]] = dict.fromkeys(wanted.channels, ())
-                return [request.reply(OK, messages.Calendar(days).encode())]
+                month = messages.CalendarGet.decode(request.payload)
+                return [request.reply(OK, self.shelf.days(month).encode())]
             case _:
                 return [request.reply(BAD_REQUEST)]
 

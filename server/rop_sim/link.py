@@ -72,6 +72,21 @@ class Link(asyncio.Protocol):
             self.asked[self.request_id] = command
         self.send(Packet(REQUEST, command, self.request_id, payload=payload))
 
+    def write_raw(self, data: bytes) -> None:
+        """Write bytes that are no packet, to rehearse faults."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are not sent yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def pause(self, reading: bool) -> None:
+        """Stop or go on reading."""
+        if self._transport is not None and not self.closing and self._transport.is_reading() != reading:
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()
+
     def finish(self) -> None:
         """End the connection after what was sent."""
         if self._transport is not None:

@@ -31,6 +31,7 @@ lint: $(STAMP) ## format, lint, types, borders, generated files
 generate: $(STAMP) ## rewrite crds/ and docs/reference/ from the models
 	@$(BIN)/python tools/generate.py
 	@$(BIN)/python tools/openapi.py
+	@$(BIN)/python tools/http_reference.py
 
 test: lint ## lint, then every test
 	@tools/kube_binaries.sh >/dev/null

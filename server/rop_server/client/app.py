@@ -26,6 +26,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # Bodies that are read as a whole; firmware comes in pieces and has limits of its own.
 MAX_BODY = 65_536
+# Method and path template of every call the application serves.
+ROUTES = web.AppKey("routes", list[tuple[str, str]])
 NOT_FOUND_BODY = b'{"message":"resource not found."}'
 
 
@@ -34,6 +36,7 @@ class ClientInterface:
 
     def __init__(self, rooms: Sequence[Routes]) -> None:
         merged = {route: call for room in rooms for route, call in room.items()}
+        self.routes = list(merged)
         self._table: PathTable[Call] = PathTable(merged)
 
     @web.middleware
@@ -95,5 +98,6 @@ def build_client_app(
     """
     interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).routes(), *more])
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
+    app[ROUTES] = interface.routes
     app.on_response_prepare.append(_no_software_names)
     return app

@@ -63,6 +63,12 @@ clients = _load("rop_server_device_client", Path(__file__).with_name("client.py"
 
 
 @pytest.fixture
+def scribe() -> ModuleType:
+    """The module that writes the reference of 61009."""
+    return _load("rop_server_device_reference", Path(__file__).with_name("reference.py"))
+
+
+@pytest.fixture
 def told() -> ModuleType:
     """The module with the client of 61009 and the answers of a camera."""
     return clients

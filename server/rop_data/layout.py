@@ -36,6 +36,11 @@ class DataDir:
         return self.root / "state.db"
 
     @property
+    def alarms(self) -> Path:
+        """The queue of alarms."""
+        return self.root / "alarms.db"
+
+    @property
     def run(self) -> Path:
         """Sockets and the lock."""
         return self.root / "run"

@@ -2,16 +2,17 @@
 
 import json
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rop_data import atomic
+from rop_data import atomic, sinks
 from rop_data.config import ConfigError, parse
+from rop_data.sinks import AlarmSettings
 
 FORMAT_VERSION = 1
 MAX_COMMANDS = 256
-PATCHABLE = ("rop.management.listen", "rop.clientBind", "rop.integrity", "rop.signalCommands")
+PATCHABLE = ("rop.management.listen", "rop.clientBind", "rop.integrity", "rop.signalCommands", "rop.alarms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class RopSettings:
     `client_bind`: address of the client ports. `integrity`: `Enforce` or `Report` (encrypted TCP).
     `management_listen`: `host:port` of the management interface over TLS, None: unix socket only.
     `signal_commands`: command numbers that clients may send raw; none: that call does not exist.
+    `alarms`: further receivers of alarms.
     `root_sha256`: fingerprint of the root once it is known; the server never starts under another one.
     """
 
@@ -31,6 +33,7 @@ class RopSettings:
     management_listen: str | None = None
     root_sha256: str | None = None
     signal_commands: tuple[int, ...] = ()
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
     @classmethod
     def new(cls, adopted: bool) -> "RopSettings":
@@ -44,16 +47,16 @@ class RopSettings:
 
     def encode(self) -> bytes:
         """The file's bytes."""
-        members = asdict(self)
         document: dict[str, Any] = {
             "formatVersion": FORMAT_VERSION,
-            "instanceID": members["instance_id"],
-            "clientBind": members["client_bind"],
-            "integrity": members["integrity"],
-            "management": {"listen": members["management_listen"]},
-            "adopted": members["adopted"],
-            "rootSHA256": members["root_sha256"],
+            "instanceID": self.instance_id,
+            "clientBind": self.client_bind,
+            "integrity": self.integrity,
+            "management": {"listen": self.management_listen},
+            "adopted": self.adopted,
+            "rootSHA256": self.root_sha256,
             "signalCommands": list(self.signal_commands),
+            "alarms": self.alarms.encode(),
         }
         return (json.dumps(document, indent=2) + "\n").encode()
 
@@ -76,6 +79,7 @@ def load(path: Path) -> RopSettings | None:
         _listen(listen),
         raw.get("rootSHA256"),
         _commands(raw.get("signalCommands", [])),
+        sinks.decode(raw.get("alarms")),
     )
     if settings.integrity not in ("Enforce", "Report"):
         raise ConfigError("rop.integrity", "Enforce or Report", repr(settings.integrity))
@@ -114,6 +118,8 @@ def patch(settings: RopSettings, members: dict[str, Any]) -> RopSettings:
             settings = replace(settings, management_listen=_listen(value))
         elif name == "rop.signalCommands":
             settings = replace(settings, signal_commands=_commands([] if value is None else value))
+        elif name == "rop.alarms":
+            settings = replace(settings, alarms=sinks.decode(value))
         elif name == "rop.clientBind" and isinstance(value, str) and value:
             settings = replace(settings, client_bind=value)
         elif name == "rop.integrity" and value in ("Enforce", "Report"):

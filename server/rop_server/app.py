@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from rop_data.config import Config
+from rop_data.config import Config, ConfigError
 from rop_data.firmware import FirmwareStore
 from rop_data.layout import DataDir
 from rop_data.settings import RopSettings
 from rop_data.store import Site, prepare
 from rop_pki import inspect
 from rop_server import logs
-from rop_server.alarms.webhook import AlarmSender
+from rop_server.alarms.queue import AlarmQueue
+from rop_server.alarms.roster import Roster
+from rop_server.alarms.sender import AlarmSender
 from rop_server.client.app import build_client_app
 from rop_server.client.listener import ClientListener
 from rop_server.client.play import PlayCalls
@@ -42,6 +45,7 @@ from rop_server.net.listener import port_error
 from rop_server.net.ports import DEVICE_PORTS, DevicePorts, open_device_sockets
 from rop_server.net.tls import TlsContexts
 from rop_server.rtsp.listener import RtspService
+from rop_server.sinkcontrol import SinkControl
 from rop_server.state.book import FactsBook
 from rop_wire.auth import ca_hash
 
@@ -83,7 +87,9 @@ class Server:
         self.play = PlaySessions(wiring)
         self.rtsp = RtspService(self.play, CLOCK)
         self.control = SiteControl(site, self._apply, self._note, self.ready)
-        self.alarms = AlarmSender(lambda: self.control.effective.alarm_url)
+        self.roster = Roster(site.directory.root, config, site.settings.alarms)
+        queue = AlarmQueue(site.directory.alarms)
+        self.alarms = AlarmSender(queue, lambda: self.roster.sinks, lambda: self.roster.max_age)
         book.subscribe(self.alarms.on_event)
         self.firmware = FirmwareStore(site.directory.resolve(config.get("upgrade.filePath")))
         self.firmware.sweep()
@@ -93,8 +99,9 @@ class Server:
         self.scans = Scans(self.devices, CLOCK.wall)
         self.client = ClientListener(self._client_app())
         self._client_listens = False
+        sinks = SinkControl(site.directory, self.alarms, self.control)
         self.manage = ManageListener(
-            build_manage_app(self.devices, book, self.control, self.alarms, firmware=self.firmware)
+            build_manage_app(self.devices, book, self.control, sinks, firmware=self.firmware)
         )
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
@@ -124,6 +131,7 @@ class Server:
             await self.rtsp.start(client_bind, port)
         except OSError as error:
             raise port_error(port, "ports.clientRtsp", error) from error
+        self.alarms.start()
         self._tick()
 
     async def _start_management(self) -> None:
@@ -174,6 +182,19 @@ class Server:
         log.info("server-certificate", message="renewed", serial=told.serial)
         return True
 
+    async def reload(self) -> None:
+        """Take config.json and rop.json as they are, and say what became of it."""
+        try:
+            told = await self.control.reload()
+        except (ConfigError, OSError) as error:
+            log.error("reload", message="nok", reason=str(error))
+            return
+        if told.applied or told.restart:
+            self._note("config.changed", {"applied": list(told.applied), "restart": list(told.restart)})
+        log.info("reload", message="ok", applied=told.applied, restart=told.restart)
+        if told.restart:
+            log.warning("reload", message="waits for a restart", members=told.restart)
+
     def _tick(self) -> None:
         """The one timer of the process: once per second."""
         loop = asyncio.get_running_loop()
@@ -184,6 +205,7 @@ class Server:
             self.upgrades.tick,
             self.rtsp.tick,
             self.control.tick,
+            self.alarms.tick,
             self._flush,
             self._check_certificate,
         )
@@ -205,6 +227,7 @@ class Server:
         """Put the live members in force."""
         self.hub.settings = self.enrolment.settings = core_settings(config, ours)
         logs.set_levels(logs.levels_of(config.raw))
+        self.roster.load(config, self.control.ours.alarms)
 
     def _note(self, type_: str, data: dict[str, Any]) -> None:
         self.book.note(type_, None, data, CLOCK.wall())
@@ -264,9 +287,28 @@ async def serve(data_dir: Path, bind: str | None, client_bind: str | None, stop:
     async with running(data_dir, bind, client_bind) as server:
         ports = {name: server.site.config.port(name) for name in server.ready()}
         log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
-        await stop.wait()
+        with _on_hangup(server):
+            await stop.wait()
         log.info("stopping", message="ok")
     log.info("stopped", message="ok")
+
+
+@contextlib.contextmanager
+def _on_hangup(server: Server) -> Iterator[None]:
+    """SIGHUP takes the files as they are; a file that cannot be used changes nothing."""
+    loop = asyncio.get_running_loop()
+    running_now: set[asyncio.Task[None]] = set()
+
+    def hear() -> None:
+        task = loop.create_task(server.reload())
+        running_now.add(task)
+        task.add_done_callback(running_now.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hear)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def raise_file_limit() -> None:

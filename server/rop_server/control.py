@@ -30,8 +30,9 @@ ROP_MEMBERS = {
     "rop.integrity": "integrity",
     "rop.management.listen": "management_listen",
     "rop.signalCommands": "signal_commands",
+    "rop.alarms": "alarms",
 }
-_ROP_LIVE = frozenset({"rop.integrity", "rop.signalCommands"})
+_ROP_LIVE = frozenset({"rop.integrity", "rop.signalCommands", "rop.alarms"})
 _ABSENT = object()
 
 
@@ -130,6 +131,7 @@ class SiteControl:
     def own_members(self) -> Mapping[str, Any]:
         """Members of rop.json as written."""
         told = {name: getattr(self.ours, attribute) for name, attribute in ROP_MEMBERS.items()}
+        told["rop.alarms"] = self.ours.alarms.encode()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
     @property
@@ -191,10 +193,14 @@ class SiteControl:
         return result
 
     async def reload(self) -> ApplyResult:
-        """Take the file as it is. Raises ConfigError."""
+        """Take config.json and rop.json as they are. Raises ConfigError, then nothing is changed."""
         current = configs.load(self._site.directory.config)
-        result = self._compare(self._written, current, self.ours, list(BY_NAME))
-        self._take(current, self.ours)
+        told = rop_settings.load(self._site.directory.rop) or self.ours
+        # Who this site is does not change while it runs.
+        same = {name: getattr(self.ours, name) for name in ("instance_id", "adopted", "root_sha256")}
+        settings = replace(told, **same)
+        result = self._compare(self._written, current, settings, [*BY_NAME, *ROP_MEMBERS])
+        self._take(current, settings)
         return result
 
     def tick(self) -> None:

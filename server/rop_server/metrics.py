@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -35,6 +35,15 @@ class AlarmCounts(Protocol):
     @property
     def queued(self) -> int:
         """Alarms that wait."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Alarms lost to a bound, by bound."""
+        ...
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each sink: `name, address (masked), enabled, down, waiting, oldest, dead, last, counts`."""
         ...
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from rop_data.firmware import FirmwareStore
 from rop_server.core.facade import Devices
+from rop_server.manage.alarmops import AlarmOperations, Alarms
 from rop_server.manage.control import Control
 from rop_server.manage.errors import ManageError
 from rop_server.manage.firmware import FirmwareOperations
@@ -17,7 +18,7 @@ from rop_server.manage.gate import Gate
 from rop_server.manage.handlers import DeviceOperations, FleetOperations, reply
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
 from rop_server.manage.serverops import ServerOperations
-from rop_server.metrics import AlarmCounts, Metrics
+from rop_server.metrics import Metrics
 from rop_server.state.book import FactsBook
 
 log = structlog.get_logger("rop.manage")
@@ -68,7 +69,7 @@ def build_manage_app(
     devices: Devices,
     book: FactsBook,
     control: Control,
-    alarms: AlarmCounts | None = None,
+    alarms: Alarms | None = None,
     clock: Callable[[], float] = time.time,
     *,
     firmware: FirmwareStore,
@@ -83,6 +84,7 @@ def build_manage_app(
         FleetOperations(book),
         ServerOperations(book, control, metrics, clock),
         FirmwareOperations(firmware),
+        AlarmOperations(alarms),
     )
     gate = Gate(book)
     app = web.Application(middlewares=[_refusals], client_max_size=MAX_BODY)

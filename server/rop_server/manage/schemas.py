@@ -114,6 +114,47 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Claims": of(policy={"type": "string", "enum": ["Documented", "Open"]}, uids=array(TEXT)),
     "FirmwareList": of(items=array(of(name=TEXT, size=NUMBER, modified=TIME, sha256=TEXT))),
+    "Alarms": of(
+        sinks=array(
+            of(
+                name=TEXT,
+                address=MAYBE,
+                enabled=FLAG,
+                down=FLAG,
+                waiting=NUMBER,
+                oldest=TIME,
+                dead=NUMBER,
+                last=MAYBE,
+                counts=mapping(NUMBER),
+            )
+        ),
+        dropped=mapping(NUMBER),
+    ),
+    "DeadAlarms": of(items=array(of(id=TEXT, sink=TEXT, uid=TEXT, at=TIME, deadAt=TIME, reason=TEXT, body=TEXT))),
+    "ReplayRequest": {
+        "type": "object",
+        "properties": {
+            "sink": TEXT,
+            "uid": {"type": "string", "pattern": "^[A-Z0-9]{16}$"},
+            "ids": {"type": "array", "items": TEXT, "maxItems": 1000},
+        },
+        "additionalProperties": False,
+    },
+    "SinkRequest": {
+        "type": "object",
+        "properties": {
+            "url": {"type": "string", "format": "uri", "maxLength": 1024, "writeOnly": True},
+            "key": {"type": "string", "writeOnly": True},
+            "enabled": FLAG,
+            "filter": {
+                "type": "object",
+                "properties": {"uids": array(TEXT), "statuses": array(TEXT), "types": array(TEXT)},
+                "additionalProperties": False,
+            },
+        },
+        "required": ["url"],
+        "additionalProperties": False,
+    },
     "Manager": of(id=MAYBE, fence=NUMBER),
     "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
     "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),

@@ -55,7 +55,7 @@ async def test_identity(manage: Any, control: Any) -> None:
         "manager": {"id": None, "fence": 0},
         "configFileChanged": True,
         "pendingRestart": ["serverHost"],
-        "features": ["settings", "claims", "events", "config", "access", "firmware"],
+        "features": ["settings", "claims", "events", "config", "access", "alarms", "firmware"],
     }
 
 

@@ -1,0 +1,175 @@
+"""Many cameras: connecting, heartbeats, all at once after a restart, and 20,000 strangers beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+from stand import Server
+
+from rop_sim.fleet import Fleet, uids
+
+# The limits count connections by address, and a site's cameras rarely share one.
+ADDRESSES = tuple(f"127.0.1.{number}" for number in range(1, 65))
+HEARTBEAT_SECONDS = 20.0
+Rows = dict[str, float]
+
+
+def percentile(values: list[float], part: float) -> float:
+    """The value below which this part of the values lies."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))] if values else float("nan")
+
+
+def open_files(most: int) -> int:
+    """As many files as the system allows; how many connections this process can hold, at most `most`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(most, hard - 500)
+
+
+async def enrolled(server: Server, count: int) -> Fleet:
+    """Cameras with an identity, wired until told otherwise."""
+    await server.open_enrolment()
+    fleet = Fleet(server.url, battery=False, addresses=ADDRESSES)
+    await fleet.enrol(list(uids("BENCH", count)), lambda _: None)
+    return fleet
+
+
+async def connects(server: Server, fleet: Fleet, kind: str) -> Rows:
+    """CPU, memory and failures of cameras that connect, 20 at a time."""
+    count = len(fleet.members)
+    cpu, memory, failed = server.cpu(), server.resident(), fleet.failed
+    await fleet.connect()
+    return {
+        f"{kind}.cpuPer1000": (server.cpu() - cpu) * 1000 / count,
+        f"{kind}.kibPerDevice": (server.resident() - memory) / count,
+        f"{kind}.failures": fleet.failed - failed,
+    }
+
+
+async def heartbeats(server: Server, fleet: Fleet, seconds: float) -> Rows:
+    """CPU per cent of one core and round trip while everybody sends a heartbeat every 20 s."""
+    fleet.rtts.clear()
+    cpu, start = server.cpu(), time.monotonic()
+    await fleet.live(seconds, HEARTBEAT_SECONDS)
+    used, lasted = server.cpu() - cpu, time.monotonic() - start
+    return {
+        "beat.cpuPercent": used / lasted * 100,
+        "beat.cpuPercentAt10000": used / lasted * 100 * 10_000 / len(fleet.members),
+        "beat.rttP99Ms": percentile(fleet.rtts, 0.99) * 1000,
+        "beat.answered": len(fleet.rtts),
+    }
+
+
+@dataclass(slots=True)
+class Probe:
+    """Asks the client port for a path that does not exist, every 20 ms: how long the server's loop was busy."""
+
+    url: str
+    seconds: list[float] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                start = time.perf_counter()
+                try:
+                    async with session.get(f"{self.url}/none", timeout=aiohttp.ClientTimeout(30)) as answer:
+                        await answer.read()
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.05)  # not there yet
+                    continue
+                self.seconds.append(time.perf_counter() - start)
+                await asyncio.sleep(0.02)
+
+
+async def restart(server: Server, fleet: Fleet) -> Rows:
+    """Everybody at once after a restart of the server: until all are back, and how long the server was deaf."""
+    await asyncio.to_thread(server.restart)
+    failed = fleet.failed
+    probe = Probe(server.url)
+    asking = asyncio.create_task(probe.run())
+    fleet.parallel = len(fleet.members)
+    start, cpu = time.monotonic(), server.cpu()
+    await fleet.connect()
+    lasted = time.monotonic() - start
+    asking.cancel()
+    fleet.parallel = 20
+    return {
+        "storm.seconds": lasted,
+        "storm.cpuPer1000": (server.cpu() - cpu) * 1000 / len(fleet.members),
+        "storm.attemptsRepeated": fleet.failed - failed,
+        "storm.notBack": len(fleet.members) - fleet.online,
+        "storm.probeP99Ms": percentile(probe.seconds, 0.99) * 1000,
+        "storm.probeMaxMs": max(probe.seconds, default=float("nan")) * 1000,
+    }
+
+
+async def battery(server: Server, fleet: Fleet) -> Rows:
+    """The same cameras on keep-alive connections, with a fresh server process."""
+    fleet.close()
+    await asyncio.to_thread(server.restart)
+    fleet.battery = True
+    for member in fleet.members:
+        member.link = None
+    return await connects(server, fleet, "battery")
+
+
+async def to_online(server: Server, rounds: int = 20) -> Rows:
+    """Milliseconds from the initialization session to the handshake's answer, median of some rounds."""
+    await server.open_enrolment()
+    times = []
+    for uid in uids("ONLINE", rounds):
+        start = time.perf_counter()
+        fleet = Fleet(server.url, battery=False)
+        await fleet.enrol([uid], lambda _: None)
+        await fleet.connect()
+        times.append((time.perf_counter() - start) * 1000)
+        fleet.close()
+    return {"online.ms": percentile(times, 0.5)}
+
+
+async def strangers(server: Server, count: int) -> Rows:
+    """Idle connections from many addresses; beside them a camera that wants to come online."""
+    await server.open_enrolment()
+    friend = Fleet(server.url, battery=False)
+    await friend.enrol(["FRIEND0000000001"], lambda _: None)
+    loop = asyncio.get_running_loop()
+    before = server.resident()
+    crowd: list[socket.socket] = []
+    cpu = server.cpu()
+    for number in range(open_files(count)):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.bind((ADDRESSES[number % 20], 0))
+        crowd.append(sock)
+        sock.connect_ex(("127.0.0.1", server.ports["keepAliveTCP"]))
+        if number % 200 == 0:
+            await asyncio.sleep(0)
+    most = server.resident()
+    start = loop.time()
+    await friend.connect()
+    waited = loop.time() - start
+    for sock in crowd:
+        sock.close()
+    after = await _settled(server, before, 30.0)
+    friend.close()
+    return {
+        "strangers.connections": len(crowd),
+        "strangers.cameraOnlineSeconds": waited,
+        "strangers.cpuSeconds": server.cpu() - cpu,
+        "strangers.mostMiB": (most - before) / 1024,
+        "strangers.leftMiB": (after - before) / 1024,
+    }
+
+
+async def _settled(server: Server, goal: float, limit: float) -> float:
+    """Memory once it is near the goal or the time is over."""
+    until = time.monotonic() + limit
+    while (now := server.resident()) > goal + 1024 and time.monotonic() < until:
+        await asyncio.sleep(0.2)
+    return now

@@ -14,6 +14,8 @@ command -v "$python" >/dev/null || missing "Python 3.11 or newer is needed (Debi
   missing "Python's venv module is missing (Debian: apt-get install python3-venv)"
 
 command -v ffmpeg >/dev/null || echo "setup: ffmpeg is missing, the tests of streams need it (Debian: apt-get install ffmpeg)" >&2
+command -v gst-launch-1.0 >/dev/null || echo "setup: GStreamer is missing, a test of streams needs it" \
+  "(Debian: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad)" >&2
 
 "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt ||

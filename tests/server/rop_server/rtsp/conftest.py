@@ -27,7 +27,7 @@ from rop_wire.packet import Packet
 
 HERE = Path(__file__).parent
 UID = "95270000000TEST1"
-CHANNELS = messages.Support(tuple(messages.Channel(number, 7) for number in range(2)))
+CHANNELS = messages.Support((*(messages.Channel(number, 7) for number in range(2)), messages.Channel(5, 1)))
 
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[[], Any]]:

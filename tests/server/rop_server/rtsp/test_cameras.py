@@ -133,7 +133,7 @@ async def test_camera_that_falls_silent(
     url, _ = await place.sessions.live(UID, 0, "mainStream")
     player = await viewer(url)
     await player.play()
-    await until(lambda: len(player.units(Codec.H264)) == 40)
+    await until(lambda: all(each.done() for each in camera.sending.values()) and player.units(Codec.H264))
     place.site.time.shift += 31
     await asyncio.wait_for(player.ended.wait(), 5)
     await until(lambda: Command.LIVE_STOP in camera.commands())

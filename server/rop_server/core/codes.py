@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 
 from rop_server.core.facade import Admission, CallError, CoreEvents, IssuedCode
 from rop_server.core.hub import Clock
@@ -20,6 +21,9 @@ from rop_wire.symbols import SYMBOLS
 
 GUESSES_PER_MINUTE = 20
 ADDRESSES_REMEMBERED = 4096
+# A camera that lost the answer asks again with the same code; nobody else may, and not for long.
+RETRY_S = 15.0
+RETRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,30 @@ class Reply:
     body: bytes
 
 
+def network_of(address: str) -> str:
+    """What one party holds: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        return str(IPv6Network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
+
+
+@dataclass(slots=True)
+class _Grant:
+    """A code that gave a certificate. `used_up`: the device showed that it has it."""
+
+    address: str
+    at: float
+    until: float
+    issued: int = 1
+    used_up: bool = False
+
+    def again(self, address: str, now: float) -> bool:
+        """Whether the same camera may have lost the answer."""
+        same = not self.used_up and address == self.address
+        return same and now - self.at < RETRY_S and self.issued < RETRIES
+
+
 class GuessLimiter:
     """Counts failed authorization attempts by address. Bounded memory; time is an argument."""
 
@@ -51,11 +79,12 @@ class GuessLimiter:
 
     def blocked(self, address: str, now: float) -> bool:
         """True when this address has failed too often within the running minute."""
-        began, count = self._failures.get(address, (now, 0))
+        began, count = self._failures.get(network_of(address), (now, 0))
         return count >= GUESSES_PER_MINUTE and now - began < 60
 
     def failed(self, address: str, now: float) -> None:
         """Count one failure."""
+        address = network_of(address)
         began, count = self._failures.pop(address, (now, 0))
         if now - began >= 60:
             began, count = now, 0
@@ -85,6 +114,7 @@ class Enrolment:
         self._sign = sign
         self._codes = auth.CodeTable()
         self._guesses = GuessLimiter()
+        self._grants: dict[str, dict[str, _Grant]] = {}  # by UID, by code
 
     def issue_code(self, uid: str) -> IssuedCode:
         """A fresh short-term code for the UID. Raises `CallError` when it may not enrol."""
@@ -102,7 +132,10 @@ class Enrolment:
 
     def purge(self) -> None:
         """Forget old codes; codes never used are reported as expired."""
-        for uid in self._codes.purge(self._clock.monotonic()):
+        now = self._clock.monotonic()
+        for uid in [uid for uid, own in self._grants.items() if all(each.until <= now for each in own.values())]:
+            del self._grants[uid]
+        for uid in self._codes.purge(now):
             self._events.code(uid, "Expired", None, self._clock.wall())
 
     def certificate(self, body: bytes, address: str) -> Reply:
@@ -127,6 +160,7 @@ class Enrolment:
         by = "ShortCode" if short else "LongCode"
         self._events.certificate_issued(uid, made.serial, made.not_after, made.issuer, by, address, wall)
         if short:
+            self._grant(code, uid, address, now)
             self._events.code(uid, "Used", address, wall)
         renewal = auth.long_term_code(self.settings.sign_key, uid)
         reply = provisioning.CertificateReply(cert=made.chain_pem, code=renewal, key=made.key_pem)
@@ -142,6 +176,8 @@ class Enrolment:
         if uid is None or uid != certificate_uid or not auth.valid_uid(uid):
             return _refuse("invalid_parameter")
         self._events.registered(uid, address, self._clock.wall())
+        for grant in self._grants.get(uid, {}).values():
+            grant.used_up = True  # it came with its certificate: the answer was not lost
         index = told.current_key_index
         reply = provisioning.RegistrationReply(
             access_key=access_key(index, uid),
@@ -158,7 +194,8 @@ class Enrolment:
             self._events.code(uid, "Refused", address, wall)
             return _refuse("code_invalid", 200)
         symbol = self._codes.check(code, uid, self._clock.monotonic())
-        if symbol is None and self._codes.uses(code) > 1:
+        grant, now = self._grants.get(uid, {}).get(code), self._clock.monotonic()
+        if symbol is None and grant is not None and not grant.again(address, now):
             self._events.code(uid, "UsedAgain", address, wall)
             return _refuse("code_invalid", 200)
         if symbol is None:
@@ -169,6 +206,13 @@ class Enrolment:
             return _refuse("code_invalid")
         # An unknown code is refused with status 200, as camera firmware expects (discrepancies B5).
         return _refuse(symbol, 200 if symbol == "code_invalid" else None)
+
+    def _grant(self, code: str, uid: str, address: str, now: float) -> None:
+        own = self._grants.setdefault(uid, {})
+        if code in own:
+            own[code].issued += 1
+        else:
+            own[code] = _Grant(address, now, now + self.settings.code_life)
 
     def _long(self, uid: str, code: str) -> Reply | None:
         wall = self._clock.wall()

@@ -144,6 +144,9 @@ def test_request_numbers_wrap() -> None:
 def test_guess_limiter_forgets_and_is_bounded() -> None:
     limiter = GuessLimiter()
     for _ in range(GUESSES_PER_MINUTE):
+        limiter.failed("2001:db8::1", 0.0)
+    assert limiter.blocked("2001:db8::ffff", 1.0) and not limiter.blocked("2001:db8:0:1::1", 1.0)
+    for _ in range(GUESSES_PER_MINUTE):
         assert not limiter.blocked("a", 1.0)
         limiter.failed("a", 1.0)
     assert limiter.blocked("a", 60.0) and not limiter.blocked("a", 61.0)

@@ -70,6 +70,30 @@ async def test_code_is_good_for_one_use(site: Any, new_camera: Any) -> None:
     assert site.facts.of("code")[-1] == (UID, "UsedAgain")
 
 
+async def test_a_lost_answer_may_be_asked_for_again_for_a_while(site: Any, new_camera: Any) -> None:
+    camera = await new_camera(enrol=False)
+    code = site.devices.issue_code(UID).code
+    for shift in (0.0, 1.0, 14.0):
+        site.time.shift = shift
+        assert isinstance(await camera.certify(code), provisioning.CertificateReply)
+    assert isinstance(await camera.certify(code), provisioning.Refusal)  # not for ever within that time
+    other = site.devices.issue_code(UID).code
+    assert isinstance(await camera.certify(other), provisioning.CertificateReply)
+    site.time.shift = 14.0 + 15.5
+    late = await camera.certify(other)
+    assert isinstance(late, provisioning.Refusal) and late.symbol == "code_invalid"
+    assert site.facts.of("code")[-1] == (UID, "UsedAgain")
+
+
+async def test_nobody_else_may_ask_again(site: Any) -> None:
+    code = site.devices.issue_code(UID).code
+    body = json.dumps({"uid": UID, "code": code}).encode()
+    first = site.enrolment.certificate(body, "192.0.2.1")
+    second = site.enrolment.certificate(body, "192.0.2.2")
+    assert (first.status, b"cert" in first.body) == (200, True)
+    assert (second.status, b"code_invalid" in second.body) == (200, True)
+
+
 async def test_renewal_by_long_code(site: Any, new_camera: Any) -> None:
     camera = await new_camera()
     first = camera.certificate

@@ -84,7 +84,7 @@ def faults() -> None:
     default=None,
     help="Film to show, anything that ffmpeg reads; else ffmpeg's test picture.",
 )
-@click.option("--recordings", type=click.IntRange(0, 10_000), default=50, show_default=True, help="On its card.")
+@click.option("--recordings", type=click.IntRange(0, 10_000), default=200, show_default=True, help="On its card.")
 @click.option(
     "--fault", "faults", multiple=True, callback=_faults, help="NAME or NAME=NUMBER; see `ropsim faults`."
 )

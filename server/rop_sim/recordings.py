@@ -7,16 +7,16 @@ from rop_sim import files
 from rop_wire import messages
 from rop_wire.messages import FILES_PER_PAGE, Calendar, Files, Recording
 
-BETWEEN = timedelta(minutes=30)
-LENGTH = timedelta(seconds=10)
+BETWEEN = timedelta(minutes=15)
+LENGTH = timedelta(seconds=6)
 
 
 def made_up(count: int, until: datetime, channel: int = 0) -> list[Recording]:
-    """`count` recordings of 10 s in both stream types, half an hour apart, the last before `until`; by start time.
+    """`count` recordings of 6 s in both stream types, a quarter of an hour apart, the last before `until`; by start time.
 
     Wall clock of the camera without zone.
     """
-    last = until.replace(minute=until.minute // 30 * 30, second=0, microsecond=0) - BETWEEN
+    last = until.replace(minute=until.minute // 15 * 15, second=0, microsecond=0) - BETWEEN
     starts = sorted(last - i * BETWEEN for i in range(count))
     return [
         Recording(channel, stream, f"/record/{at:%Y%m%d}/{at:%H%M%S}_{stream}.rec", at, at + LENGTH)

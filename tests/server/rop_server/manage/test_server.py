@@ -92,7 +92,8 @@ WRITES: list[tuple[str, str, Any]] = [
 
 
 def test_every_fenced_operation_is_tried_below() -> None:
-    fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced}
+    # Those of alarms are tried on a whole server, in device/test_alarms.py.
+    fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced and not o.path.startswith("/alarms/")}
     tried = {(method, path.replace(UID, "{uid}").replace("first.pak", "{name}")) for method, path, _ in WRITES}
     assert tried == fenced
 

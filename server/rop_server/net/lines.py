@@ -23,6 +23,8 @@ log = structlog.get_logger("rop.net")
 
 NONCE_LENGTH = 32
 LINGER = 5.0
+# TLS would buffer four times as much for each device that is sent firmware.
+WRITE_BUFFER = 131_072
 
 
 class Line(Connection, asyncio.Protocol):
@@ -114,6 +116,7 @@ class SignalingLine(Line):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(WRITE_BUFFER)
         self.certificate = peer_certificate(transport)
         if self.certificate is None:
             self.close("no UID in the certificate")

@@ -71,6 +71,7 @@ def faults() -> None:
 @click.option("--name", default=None, help="Device name before anybody sets one.")
 @click.option("--battery", is_flag=True, help="Sleeps; holds only the keep-alive connection.")
 @click.option("--ptz", is_flag=True, help="Pans, tilts, zooms.")
+@click.option("--wifi", is_flag=True, help="Has WiFi beside the wire; battery cameras always do.")
 @click.option("--h265", is_flag=True, help="H.265 instead of H.264.")
 @click.option("--setup-address", default="127.0.0.1", show_default=True)
 @click.option("--setup-port", type=click.IntRange(0, 65535), default=0, help="0: any free port.")
@@ -85,6 +86,10 @@ def faults() -> None:
     help="Film to show, anything that ffmpeg reads; else ffmpeg's test picture.",
 )
 @click.option("--recordings", type=click.IntRange(0, 10_000), default=200, show_default=True, help="On its card.")
+@click.option("--reboot-seconds", type=click.FloatRange(0, 3600), default=2.0, show_default=True)
+@click.option(
+    "--drain-per-hour", type=click.FloatRange(0, 1e6), default=0.0, help="Percent of the battery used in an hour."
+)
 @click.option(
     "--fault", "faults", multiple=True, callback=_faults, help="NAME or NAME=NUMBER; see `ropsim faults`."
 )
@@ -95,14 +100,16 @@ def camera(state: Path, uid: str, strict: bool, **options: Any) -> None:
     \b
     Example:  ropsim camera --state /tmp/cam --uid 95270001ABCDEFGH --battery
     """
-    traits = Traits(uid, options["model"], options["battery"], options["ptz"], options["h265"])
+    flags = {name: options[name] for name in ("battery", "ptz", "h265", "wifi")}
+    traits = Traits(uid, options["model"], **flags)
     sys.exit(uvloop.run(_camera(state, traits, options, strict)))
 
 
 async def _camera(state: Path, traits: Traits, options: dict[str, Any], strict: bool) -> int:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     (state / "ready.json").unlink(missing_ok=True)
-    extras = Extras(options["media"], options["recordings"], options["faults"])
+    names = ("media", "recordings", "faults", "reboot_seconds", "drain_per_hour")
+    extras = Extras(**{name: options[name] for name in names})
     one = Camera(state, traits, options["reconnect_min"], options["name"], options["firmware"], extras)
     loop = asyncio.get_running_loop()
     try:
@@ -146,7 +153,7 @@ def _own(address: str, asker: str) -> str:
 def _request(command: str, value: str | None) -> dict[str, Any]:
     switch = {"on": True, "off": False}
     match command, value:
-        case (("status" | "disconnect" | "reset"), None):
+        case (("status" | "disconnect" | "reset" | "clear-faults"), None):
             return {"do": command}
         case "alarm", _:
             return {"do": "alarm", "type": value or "people"}
@@ -156,6 +163,8 @@ def _request(command: str, value: str | None) -> dict[str, Any]:
             return {"do": "set-alarm", "enabled": switch[word]}
         case "set-pir", str(text):
             return {"do": "set-pir", "pir": json.loads(text)}
+        case "set-fault", str(word):
+            return {"do": "set-fault", "fault": word}
         case "set-battery", str(percent):
             return {"do": "set-battery", "percent": int(percent)}
     raise click.UsageError(f"{command} does not take {value!r}; see --help")
@@ -172,7 +181,7 @@ def ctl(state: Path, command: str, value: str | None) -> None:
 
     \b
     COMMAND: status, alarm [TYPE], set-name NAME, set-alarm on|off, set-pir JSON, set-battery PERCENT,
-             disconnect, reset
+             set-fault NAME[=NUMBER], clear-faults, disconnect, reset
     Example:  ropsim ctl --state /tmp/cam set-name Garden
     """
     try:

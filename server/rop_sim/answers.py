@@ -2,18 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from rop_sim.device import STILL, Device
 from rop_sim.faults import Faults
 from rop_sim.film import FilmError, Films
+from rop_sim.firmware import CHECK_FAILED, DISCONNECT, Installation, Upgrade
 from rop_sim.link import Link
 from rop_sim.streams import Streams
 from rop_wire import messages
 from rop_wire.commands import Command
 from rop_wire.errors import WireError
-from rop_wire.packet import BAD_REQUEST, Packet
+from rop_wire.packet import BAD_REQUEST, OK, Packet
 
 PICTURE_PART = 36864
 _OF_STREAMS = {
@@ -29,8 +30,18 @@ _OF_STREAMS = {
 class Answers:
     """Answers requests; what takes time runs as a task, so that the next request is answered meanwhile."""
 
-    def __init__(self, device: Device, streams: Streams, films: Films, faults: Faults) -> None:
+    def __init__(
+        self,
+        device: Device,
+        streams: Streams,
+        films: Films,
+        faults: Faults,
+        upgrade: Upgrade,
+        install: Callable[[Installation], None],
+    ) -> None:
         self._device = device
+        self._upgrade = upgrade
+        self._install = install
         self._streams = streams
         self._films = films
         self._faults = faults
@@ -67,6 +78,10 @@ class Answers:
             self._run(self._stream(link, request))
         elif request.command == Command.SNAPSHOT:
             self._run(self._picture(link, request))
+        elif request.command == Command.UPGRADE:
+            self._take_firmware(link, request)
+        elif request.command == Command.SLEEP:
+            self._sleep(link, request)
         else:
             for answer in self._device.answer(request):
                 link.send(answer)
@@ -78,6 +93,38 @@ class Answers:
 
     async def _stream(self, link: Link, request: Packet) -> None:
         link.send(await self._streams.answer(request))
+
+    def _take_firmware(self, link: Link, request: Packet) -> None:
+        device = self._device
+        if request.extension:
+            status = self._upgrade.slice(request.payload)
+        else:
+            try:
+                announced = messages.UpgradeBegin.decode(request.payload)
+            except WireError:
+                link.send(request.reply(BAD_REQUEST))
+                return
+            battery = device.settings.battery if device.traits.battery else None
+            status = self._upgrade.begin(announced, device.settings.firmware, battery)
+            device.log("firmware", file=announced.file_name, size=announced.size, status=status)
+        if status == DISCONNECT:
+            link.close()
+        else:
+            link.send(request.reply(status))
+
+    def _sleep(self, link: Link, request: Packet) -> None:
+        """Sleep, or install when a file was announced before."""
+        if not self._upgrade.active:
+            link.send(request.reply(OK if self._device.traits.battery else BAD_REQUEST))
+            if self._device.traits.battery:
+                link.finish()
+            return
+        installation = self._upgrade.install(self._device.settings.firmware)
+        if installation is None:
+            link.send(request.reply(CHECK_FAILED))
+            return
+        link.send(request.reply())
+        self._install(installation)
 
     async def _picture(self, link: Link, request: Packet) -> None:
         """A JPEG in parts; without ffmpeg a tiny one that is always there."""

@@ -12,10 +12,11 @@ from typing import Any
 
 from rop_sim.answers import Answers
 from rop_sim.backoff import Backoff
-from rop_sim.device import Device, Traits
+from rop_sim.device import Device, Settings, Traits
 from rop_sim.faults import Faults
 from rop_sim.files import DeviceLog
 from rop_sim.film import Films
+from rop_sim.firmware import Installation, Return, Upgrade
 from rop_sim.identity import Identity, IdentityStore, check_host
 from rop_sim.link import KeepAliveLink, Link, SignalingLink
 from rop_sim.provision import SetupError, hand_over, register, renew
@@ -30,6 +31,7 @@ from rop_wire.nal import Codec
 from rop_wire.packet import Packet
 
 CONNECT_SECONDS = 15.0
+LONGEST_AWAY = 1e8
 RENEW_RETRY_SECONDS = 86_400.0
 UNANSWERED_LIMIT = 3
 _NET_FAULTS = (OSError, ssl.SSLError, TimeoutError, WireError)
@@ -42,6 +44,8 @@ class Extras:
     media: Path | None = None
     recordings: int = 0
     faults: tuple[str, ...] = ()
+    reboot_seconds: float = 2.0
+    drain_per_hour: float = 0.0
 
 
 class Camera:
@@ -90,7 +94,10 @@ class Camera:
         )
         self.streams.on_violation = self._violated
         self.streams.on_stale = self._stale
-        self._answers = Answers(self.device, self.streams, films, self.faults)
+        self._upgrade = Upgrade(self.faults, extras.reboot_seconds)
+        self._away_until = 0.0
+        self.device.drain_per_hour = extras.drain_per_hour if traits.battery else 0.0
+        self._answers = Answers(self.device, self.streams, films, self.faults, self._upgrade, self._install)
 
     # -- set-up ---------------------------------------------------------------------------------
 
@@ -139,6 +146,9 @@ class Camera:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
+                if self.away:
+                    await self._stay_away()
+                    continue
                 await self._connect_once(self.identity)
                 await self._pause()
         finally:
@@ -146,6 +156,39 @@ class Camera:
             self._answers.close()
             for task in self._tasks:
                 task.cancel()
+
+    @property
+    def away(self) -> bool:
+        """Whether it is restarting or its battery is flat."""
+        return self._away_until > asyncio.get_running_loop().time()
+
+    async def _stay_away(self) -> None:
+        """Until the restart is over, or somebody charges the battery or sets the camera up again."""
+        self._changed.clear()
+        seconds = min(self._away_until - asyncio.get_running_loop().time(), LONGEST_AWAY)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        if self._changed.is_set() or not self.away:
+            self._away_until = 0.0
+            self._backoff.reset()
+            self.log("restarted", firmware=self.device.settings.firmware)
+
+    def _leave(self, seconds: float) -> None:
+        """Be away for so long, after what was sent."""
+        self._away_until = asyncio.get_running_loop().time() + seconds
+        self.streams.stop_all()
+        for link in (self.signaling, self.keep_alive):
+            if link is not None:
+                link.finish()
+
+    def _install(self, plan: Installation) -> None:
+        """Restart with another firmware, or as a fault wants it."""
+        if plan.factory_reset:
+            self.device.settings = Settings()
+        self.device.settings.firmware = plan.firmware
+        self.device.save()
+        self.log("installing", firmware=plan.firmware, back=plan.back.value)
+        self._leave(LONGEST_AWAY if plan.back is Return.NEVER else plan.away)
 
     async def _pause(self) -> None:
         self._changed.clear()
@@ -260,10 +303,21 @@ class Camera:
             if not link.ready or len(link.asked) > UNANSWERED_LIMIT:
                 link.close()
                 continue
-            link.ask(Command.HEARTBEAT, payload())
+            if "no-heartbeats" not in self.faults:
+                link.ask(Command.HEARTBEAT, payload())
+            if self._flat():
+                return
             if await self.renew_if_due():
                 self._must_register = False
                 await self._register_quietly()
+
+    def _flat(self) -> bool:
+        """Whether a battery that drains is empty; the camera is away then until somebody charges it."""
+        if not self.device.drain_per_hour or self.device.settings.battery > 0:
+            return False
+        self.log("flat")
+        self._leave(LONGEST_AWAY)
+        return True
 
     async def _register_quietly(self) -> None:
         """Register after a renewal, while the connections stay."""
@@ -314,16 +368,13 @@ class Camera:
         if not packet.is_request:
             self._response(link, packet)
             return
-        fault = request_fault(packet, self.traits.battery, link.keep_alive, link.ready)
+        fault = request_fault(packet, self.traits.battery or self._upgrade.active, link.keep_alive, link.ready)
         if fault is not None:
             self._violated(fault)
         if link.keep_alive:
             if packet.command == Command.WAKE_UP:
                 link.send(packet.reply(payload=messages.EMPTY_DOCUMENT))
                 self._wake()
-        elif fault is None and packet.command == Command.SLEEP:
-            link.send(packet.reply())
-            link.finish()
         else:
             self._answers.take(link, packet)
 
@@ -348,7 +399,7 @@ class Camera:
     def _wake(self) -> None:
         """Open the signaling connection, or once more when it is just ending; one at a time."""
         self.log("woken")
-        if self.identity is None:
+        if self.identity is None or self.away:
             return
         if self._waking:
             self._wake_again = self.signaling is not None and self.signaling.closing
@@ -400,6 +451,8 @@ class Camera:
                 setattr(settings, name, value)
         self.device.save()
         self.log("changed-locally", **members)
+        if members.get("battery") and self.away:
+            self._changed.set()
 
     def status(self) -> dict[str, Any]:
         """For `ropsim ctl status`."""
@@ -415,4 +468,8 @@ class Camera:
                 for each in self.streams.playing.values()
             ],
             "faults": self.faults.names,
+            "firmware": self.device.settings.firmware,
+            "battery": self.device.settings.battery if self.traits.battery else None,
+            "wifi": self.device.settings.wifi if self.traits.radio else None,
+            "ptz": self.device.head.told(time.monotonic()) if self.traits.ptz else None,
         }

@@ -1,10 +1,12 @@
 """A camera's settings and how it answers commands. Pure but for the file its settings live in."""
 
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rop_sim import files
+from rop_sim import air, files
+from rop_sim.head import Head
 from rop_sim.recordings import Shelf
 from rop_wire import messages
 from rop_wire.commands import Command
@@ -41,6 +43,8 @@ class Settings:
     battery: int = 80
     charge: int = 0
     ptz: str = "stop"
+    wifi: str = air.AROUND[0].ssid
+    country: str = "DE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,17 @@ class Traits:
     ptz: bool = False
     h265: bool = False
     wired: bool = True
+    wifi: bool = False
 
     @property
     def family(self) -> str:
         """As told in the handshake."""
         return "battery" if self.battery else "powered"
+
+    @property
+    def radio(self) -> bool:
+        """Whether it has WiFi."""
+        return self.wifi or self.battery or not self.wired
 
     @property
     def network(self) -> str:
@@ -73,6 +83,9 @@ class Device:
     ) -> None:
         self.traits = traits
         self.shelf = shelf or Shelf()
+        self.head = Head()
+        self.drain_per_hour = 0.0
+        self._drained_at = time.monotonic()
         self.log = log
         self._path = path
         raw = files.read_json(path) if path is not None else None
@@ -92,8 +105,19 @@ class Device:
 
     def heartbeat(self) -> bytes:
         """Payload of a heartbeat on 61003, always with the battery state."""
+        self.drain(time.monotonic())
         state = messages.BatteryState(self.settings.battery, self.settings.charge)
         return messages.Heartbeat(state).encode()
+
+    def drain(self, now: float) -> None:
+        """Use the battery up, `drain_per_hour` percent an hour. `now`: monotonic seconds."""
+        percent = int((now - self._drained_at) / 3600 * self.drain_per_hour)
+        if percent <= 0:
+            return
+        self._drained_at += percent * 3600 / self.drain_per_hour
+        self.settings.battery = max(0, self.settings.battery - percent)
+        self.save()
+        self.log("battery", percent=self.settings.battery)
 
     def answer(self, request: Packet) -> list[Packet]:
         """Responses to a command of the server; unknown ones are refused with 400."""
@@ -115,6 +139,8 @@ class Device:
                 return [request.reply(OK, messages.AlarmSwitch(settings.alarm).encode())]
             case Command.SUPPORT:
                 return [request.reply(OK, self._support().encode())]
+            case Command.GET_WIFI | Command.SET_WIFI | Command.TEST_WIFI if self.traits.radio:
+                return [self._wifi(request)]
             case Command.SET_GENERAL | Command.SET_PIR | Command.SET_ALARM_SWITCH | Command.PTZ:
                 self._write(request)
                 return [request.reply()]
@@ -137,7 +163,24 @@ class Device:
 
     def _support(self) -> messages.Support:
         kind = 5 if self.traits.ptz else 0
-        return messages.Support((messages.Channel(0, 7, kind, 0, 0 if self.traits.wired else 2),))
+        return messages.Support((messages.Channel(0, 7, kind, 0, 1 if self.traits.radio else 0),))
+
+    def _wifi(self, request: Packet) -> Packet:
+        settings = self.settings
+        if request.command == Command.GET_WIFI:
+            if messages.is_wifi_scan(request.payload):
+                return request.reply(OK, air.scan().encode())
+            channel = next((net.channel for net in air.AROUND if net.ssid == settings.wifi), None)
+            return request.reply(OK, messages.WifiConfig(settings.wifi, channel, settings.country).encode())
+        wanted = messages.WifiSet.decode(request.payload)
+        network = air.fitting(wanted)
+        word = "test-wifi" if request.command == Command.TEST_WIFI else "write"
+        if word == "write":
+            # Joined without a try, as real cameras do.
+            settings.wifi, settings.country = wanted.ssid, wanted.country_code
+            self.save()
+        self.log(word, command=request.command, wifi=wanted.ssid, usable=network is not None)
+        return request.reply(OK if network is not None or word == "write" else BAD_REQUEST)
 
     def _write(self, request: Packet) -> None:
         settings, facts = self.settings, dict[str, Any]()
@@ -157,6 +200,8 @@ class Device:
         else:
             if not self.traits.ptz:
                 raise WireError("no PTZ")
-            settings.ptz = facts["ptz"] = messages.Ptz.decode(request.payload).action
+            wanted = messages.Ptz.decode(request.payload)
+            settings.ptz = facts["ptz"] = wanted.action
+            self.head.act(wanted.action, wanted.speed, time.monotonic())
         self.save()
         self.log("write", command=request.command, **facts)

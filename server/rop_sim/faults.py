@@ -14,8 +14,10 @@ class FaultKind:
 
 KINDS: Mapping[str, FaultKind] = {
     "upgrade-refuse": FaultKind("refuses the announcement of a firmware file with a status", 402),
-    "upgrade-refuse-slice": FaultKind("refuses a slice of the firmware; the number counts from 1", 3),
-    "upgrade-disconnect": FaultKind("drops the signaling connection instead of answering a slice", 3),
+    "upgrade-refuse-slice": FaultKind("refuses a slice of the firmware with 402; the number counts from 1", 3),
+    "upgrade-disconnect": FaultKind(
+        "drops the signaling connection instead of answering a slice; it counts from 1", 3
+    ),
     "upgrade-late": FaultKind("is away for so many seconds after installing", 330),
     "upgrade-old-version": FaultKind("restarts after an upgrade with its old firmware"),
     "upgrade-never-back": FaultKind("never comes back after installing"),

@@ -12,9 +12,9 @@ LENGTH = timedelta(seconds=6)
 
 
 def made_up(count: int, until: datetime, channel: int = 0) -> list[Recording]:
-    """`count` recordings of 6 s in both stream types, a quarter of an hour apart, the last before `until`; by start time.
+    """`count` recordings of 6 s in both stream types, a quarter of an hour apart, the last before `until`.
 
-    Wall clock of the camera without zone.
+    By start time; wall clock of the camera without zone.
     """
     last = until.replace(minute=until.minute // 15 * 15, second=0, microsecond=0) - BETWEEN
     starts = sorted(last - i * BETWEEN for i in range(count))

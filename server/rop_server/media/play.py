@@ -35,6 +35,12 @@ AWAKE_SECONDS = 5.0
 SEEK_STEP = 1024
 
 
+def seen(task: asyncio.Task[Any]) -> None:
+    """The failure of a task whose callers may all have gone away."""
+    if not task.cancelled():
+        task.exception()
+
+
 class PlaySession:
     """A live stream or a recording behind one address. `over` once it ended; then it is in no table."""
 
@@ -100,6 +106,7 @@ class PlaySession:
         self._users.add(user)
         if self._starting is None:
             self._starting = asyncio.get_running_loop().create_task(self._start())
+            self._starting.add_done_callback(seen)
         await asyncio.shield(self._starting)
         stream, info = self.stream, self.info
         if stream is None or info is None or stream.over:

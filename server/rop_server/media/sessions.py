@@ -16,7 +16,7 @@ import structlog
 from rop_data.config import Config
 from rop_server.core.facade import CallError, Request
 from rop_server.core.hub import Clock
-from rop_server.media.play import PlaySession
+from rop_server.media.play import PlaySession, seen
 from rop_server.media.relay import Relay
 from rop_wire import messages
 from rop_wire.auth import random_text
@@ -98,6 +98,7 @@ class PlaySessions:
                 task = asyncio.create_task(self._open_live(*key))
                 self._opening[key] = task
                 task.add_done_callback(lambda _: self._opening.pop(key, None))
+                task.add_done_callback(seen)
             session = await asyncio.shield(task)
         return self._address(session)
 

@@ -55,7 +55,12 @@ class RtspConnection(asyncio.Protocol):
         self.player: Player
         self.playing = False
         self.closed = False
-        self.active_at = service.clock.monotonic()
+        self.began = self.active_at = service.clock.monotonic()
+
+    @property
+    def unproved(self) -> bool:
+        """Whether it has described no stream and is not about to."""
+        return self.session is None and self._worker is None
 
     # -- the transport ----------------------------------------------------------------------------
 

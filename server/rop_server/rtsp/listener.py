@@ -12,8 +12,8 @@ from rop_server.media.sessions import PlaySessions
 from rop_server.rtsp.connection import RtspConnection
 
 MAX_CONNECTIONS = 4096
-UNPROVED_LIMIT = 15.0
-"""Seconds in which a connection must have described a stream."""
+UNPROVED_LIMIT = 30.0
+"""Seconds in which a connection must have described a stream, whatever else it says."""
 
 
 class RtspService:
@@ -58,7 +58,7 @@ class RtspService:
         """Once per second."""
         now, wall = self.clock.monotonic(), self.clock.wall()
         for connection in list(self.connections):
-            if connection.session is None and now - connection.active_at >= UNPROVED_LIMIT:
+            if connection.unproved and now - connection.began >= UNPROVED_LIMIT:
                 connection.close("nothing described")
             else:
                 connection.tick(now, wall)

@@ -25,11 +25,10 @@ def load_file(name: str, path: Path) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the control plane share one worker, so that there is one control plane."""
+    """Mark tests on the control plane. Each worker has one of its own: three seconds, and the work is shared."""
     for item in items:
         if "control_plane" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,8 @@ class Registry:
         entry = self._entries.get(announcement.uid)
         if entry is None:
             entry = self._entries[announcement.uid] = Entry(announcement, at)
+        if entry.announcement.firmware != announcement.firmware:
+            entry.support = None  # other firmware can do other things
         entry.announcement = announcement
         if connection.transport_kind == SIGNALING:
             older, entry.signaling = entry.signaling, connection

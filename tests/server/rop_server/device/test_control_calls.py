@@ -215,3 +215,35 @@ async def test_raw_commands_that_are_listed(client: Any, line: Any, server: Any,
     refused = await client("GET", "{device}/signal?cmd=199")
     assert (refused.status, refused.symbol) == (403, "auth_failed")
     assert not told.asked(line, Command.SUPPORT)
+
+
+async def test_silent_devices(client: Any, line: Any, server: Any, until: Any) -> None:
+    await server.control.apply({"wifi.scanWifiTimeout": 200, "wifi.testWifiTimeout": 200})
+    line.send(Packet(REQUEST, Command.NETWORK_REPORT, 7, 200, messages.NetworkReport("wire").encode()))
+    await until(lambda: server.devices.link(UID).wired)
+    line.answers[Command.GET_WIFI] = line.answers[Command.TEST_WIFI] = None
+    session = (await client("POST", "{device}/wifi/scan-task")).document["sessionId"]
+    body = {"ssid": "Hof", "key": "", "countryCode": "DE"}
+    tested = await client("POST", "{device}/wifi/test", body)
+    assert (tested.status, tested.symbol) == (400, "cmd_timeout")
+    told = (await asyncio.wait_for(scanned(client, session), 10)).document
+    assert told == {"status": "timeout", "wifiList": []}
+
+
+async def test_the_capability_is_kept_until_the_device_is_offline_or_other_firmware(
+    client: Any, line: Any, camera: Any, told: Any, server: Any, until: Any
+) -> None:
+    zoom = {"channel": 0, "action": "inc"}
+    assert (await client("PATCH", "{device}/ptz/zoom", zoom)).status == 200
+    again = await camera.signaling()
+    told.equip(again, (messages.Channel(0, 1, ptz_type=0),))
+    assert (await client("PATCH", "{device}/ptz/zoom", zoom)).status == 200, "it never left the list"
+    last = await camera.signaling(firmware="v2")
+    told.equip(last, (messages.Channel(0, 1, ptz_type=0),))
+    assert (await client("PATCH", "{device}/ptz/zoom", zoom)).symbol == "cmd_not_support"
+    assert [len(told.asked(each, Command.SUPPORT)) for each in (line, again, last)] == [1, 0, 1]
+    await last.close()
+    await until(lambda: server.devices.link(UID) is None)
+    back = await camera.signaling(firmware="v2")
+    told.equip(back)
+    assert (await client("PATCH", "{device}/ptz/zoom", zoom)).status == 200

@@ -15,8 +15,9 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from prometheus_client.core import GaugeMetricFamily, Metric
 
-from rop_data.config import Config, ConfigError
+from rop_data.config import Config, ConfigError, ignored_environment
 from rop_data.firmware import FirmwareStore
 from rop_data.layout import DataDir
 from rop_data.settings import RopSettings
@@ -36,10 +37,12 @@ from rop_server.core.codes import Enrolment, SignedCertificate
 from rop_server.core.devices import DeviceService
 from rop_server.core.hub import Clock, Hub
 from rop_server.core.upgrades import Upgrades
+from rop_server.looplag import LoopLag
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
 from rop_server.manage.trust import tls_context
 from rop_server.media.relay import Relay
+from rop_server.media.report import StreamReport
 from rop_server.media.sessions import PlaySessions, Wiring
 from rop_server.net.listener import port_error
 from rop_server.net.ports import DEVICE_PORTS, DevicePorts, open_device_sockets
@@ -99,9 +102,16 @@ class Server:
         self.scans = Scans(self.devices, CLOCK.wall)
         self.client = ClientListener(self._client_app())
         self._client_listens = False
+        self.lag = LoopLag()
         sinks = SinkControl(site.directory, self.alarms, self.control)
+        streams = StreamReport(self.relay, self.play, self.rtsp.connections, CLOCK.monotonic)
         self.manage = ManageListener(
-            build_manage_app(self.devices, book, self.control, sinks, firmware=self.firmware)
+            build_manage_app(
+                *(self.devices, book, self.control, sinks),
+                firmware=self.firmware,
+                streams=streams,
+                sources=(self.lag.collect, self._connection_metrics),
+            )
         )
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
@@ -132,6 +142,7 @@ class Server:
         except OSError as error:
             raise port_error(port, "ports.clientRtsp", error) from error
         self.alarms.start()
+        self.lag.start()
         self._tick()
 
     async def _start_management(self) -> None:
@@ -168,6 +179,7 @@ class Server:
         self.rtsp.abort()
         if self._ticker is not None:
             self._ticker.cancel()
+        self.lag.stop()
         await self.alarms.close()
 
     def renew_certificate(self) -> bool:
@@ -181,6 +193,25 @@ class Server:
         self._note("server.certificate", data)
         log.info("server-certificate", message="renewed", serial=told.serial)
         return True
+
+    def _connection_metrics(self) -> Iterator[Metric]:
+        """Open connections by kind."""
+        family = GaugeMetricFamily("rop_connections", "Open connections by kind", labels=["kind"])
+        kinds = {
+            "device": len(self.hub.open),
+            "unproved": self.ports.gate.open,
+            "clientHttp": self.client.connections,
+            "clientRtsp": len(self.rtsp.connections),
+        }
+        for kind, number in kinds.items():
+            family.add_metric([kind], number)
+        yield family
+
+    def tell_environment(self, environment: Mapping[str, str]) -> None:
+        """Say loudly which variables of the first start differ from the file: they change nothing any more."""
+        for variable, member in ignored_environment(self.site.config, environment):
+            log.error("environment", message="ignored: edit config.json", variable=variable, member=member)
+            self._note("config.environment-ignored", {"variable": variable, "member": member})
 
     async def reload(self) -> None:
         """Take config.json and rop.json as they are, and say what became of it."""
@@ -273,6 +304,7 @@ async def running(
             server = Server(site, book, bind)
             try:
                 await server.start(client_bind or site.settings.client_bind)
+                server.tell_environment(os.environ if environment is None else environment)
                 yield server
             finally:
                 await server.stop()

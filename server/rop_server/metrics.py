@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from rop_server.core.facade import Devices
 from rop_server.state.book import FactsBook
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+Source = Callable[[], Iterable[Metric]]
 STATES = ("Online", "Asleep", "Offline", "NeverSeen")
 _COUNTERS = {
     "connected": ("rop_device_handshakes", "Device handshakes", ("transport",)),
@@ -56,23 +59,29 @@ class Metrics:
         book: FactsBook,
         alarms: AlarmCounts | None = None,
         certificate_ends: Callable[[], float | None] = lambda: None,
+        more: Sequence[Source] = (),
     ) -> None:
         self._devices = devices
         self._book = book
         self._alarms = alarms
         self._certificate_ends = certificate_ends
+        self._more = more
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(self)
 
-    def page(self) -> bytes:
-        """The text of the metrics page."""
-        return generate_latest(self.registry)
+    def page(self, accept: str = "") -> tuple[bytes, str]:
+        """The metrics page as the caller asked for it, and its content type."""
+        if "application/openmetrics-text" in accept:
+            return openmetrics.generate_latest(self.registry), OPEN_METRICS
+        return generate_latest(self.registry), CONTENT_TYPE
 
     def collect(self) -> Iterator[Metric]:
         """The collector protocol of prometheus_client."""
         yield from self._gauges()
+        for families in self._more:
+            yield from families()
         for name, (metric, text, labels) in _COUNTERS.items():
             family = CounterMetricFamily(metric, text, labels=labels)
             for key, count in self._book.counts.items():
@@ -80,10 +89,11 @@ class Metrics:
                     family.add_metric(key[1:], count)
             yield family
         if self._alarms is not None:
+            yield from _sinks(self._alarms)
             sent = CounterMetricFamily(
                 "rop_alarm_deliveries", "Alarms by outcome at the webhook", labels=["outcome"]
             )
-            for outcome in ("sent", "refused", "retried", "dropped"):
+            for outcome in ("sent", "refused", "retried", "dead", "revived", "dropped"):
                 sent.add_metric([outcome], self._alarms.counts.get(outcome, 0))
             yield sent
             yield GaugeMetricFamily(
@@ -111,3 +121,23 @@ class Metrics:
     def describe(self) -> list[Metric]:
         """Nothing is collected at registration."""
         return []
+
+
+def _sinks(alarms: AlarmCounts) -> Iterator[Metric]:
+    """Receivers of alarms, by their names in the configuration."""
+    told = alarms.status()
+    for name, text, member in (
+        ("rop_alarm_sink_waiting", "Alarms that wait for a receiver", "waiting"),
+        ("rop_alarm_sink_dead", "Alarms given up that a replay can bring back", "dead"),
+        ("rop_alarm_sink_down", "Whether a receiver fails all the time", "down"),
+    ):
+        family = GaugeMetricFamily(name, text, labels=["sink"])
+        for sink in told:
+            family.add_metric([sink["name"]], float(sink[member]))
+        yield family
+    dead = sum(sink["dead"] for sink in told)
+    yield GaugeMetricFamily("rop_alarms_dead", "Alarms given up, over all receivers", value=dead)
+    lost = CounterMetricFamily("rop_alarms_dropped", "Alarms lost to a bound", labels=["reason"])
+    for reason, count in alarms.dropped.items():
+        lost.add_metric([reason], count)
+    yield lost

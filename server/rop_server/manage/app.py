@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiohttp import web
@@ -18,7 +18,9 @@ from rop_server.manage.gate import Gate
 from rop_server.manage.handlers import DeviceOperations, FleetOperations, reply
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
 from rop_server.manage.serverops import ServerOperations
-from rop_server.metrics import Metrics
+from rop_server.manage.streamops import StreamOperations
+from rop_server.media.report import StreamReport
+from rop_server.metrics import Metrics, Source
 from rop_server.state.book import FactsBook
 
 log = structlog.get_logger("rop.manage")
@@ -73,18 +75,22 @@ def build_manage_app(
     clock: Callable[[], float] = time.time,
     *,
     firmware: FirmwareStore,
+    streams: StreamReport | None = None,
+    sources: Sequence[Source] = (),
 ) -> web.Application:
     """The application of `/manage/v1`. Serve it with `rop_server.manage.listener.ManageListener`."""
     identity = control.identity()
     if book.root_sha256 is None:
         book.root_sha256 = identity["rootSHA256"]
-    metrics = Metrics(devices, book, alarms, lambda: _certificate_end(control))
+    more = (*sources, streams.families) if streams is not None else sources
+    metrics = Metrics(devices, book, alarms, lambda: _certificate_end(control), more)
     rooms = (
         DeviceOperations(devices, book, control, clock),
         FleetOperations(book),
         ServerOperations(book, control, metrics, clock),
         FirmwareOperations(firmware),
         AlarmOperations(alarms),
+        StreamOperations(streams),
     )
     gate = Gate(book)
     app = web.Application(middlewares=[_refusals], client_max_size=MAX_BODY)

@@ -139,6 +139,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET",
+        "/streams",
+        "list_streams",
+        "Running streams and their viewers. Rates are the difference of two readings.",
+        "Observe",
+        reply=ref("StreamList"),
+    ),
+    Operation(
+        "GET",
         "/alarms",
         "get_alarms",
         "Receivers of alarms: what waits, what was given up. Addresses are masked.",

@@ -155,6 +155,24 @@ SCHEMAS: dict[str, Schema] = {
         "required": ["url"],
         "additionalProperties": False,
     },
+    "StreamList": of(
+        items=array(
+            of(
+                uid=TEXT,
+                channel=NUMBER,
+                kind={"type": "string", "enum": ["live", "recording"]},
+                name=TEXT,
+                handle=NUMBER,
+                codec=MAYBE,
+                viewers=NUMBER,
+                connections=NUMBER,
+                bytes=NUMBER,
+                frames=NUMBER,
+                dropped=NUMBER,
+                idle={"type": "number"},
+            )
+        )
+    ),
     "Manager": of(id=MAYBE, fence=NUMBER),
     "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
     "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),

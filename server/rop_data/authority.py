@@ -185,9 +185,14 @@ def renew_margin(config: Config) -> timedelta:
     return timedelta(days=min(RENEW_DAYS, config.get("cert.serverCertValidDays") / 3))
 
 
+def needs_server_certificate(certs: CertDir, authority: Authority, config: Config, now: datetime) -> bool:
+    """Whether there is no server certificate that fits, or it ends soon."""
+    return not _still_good(certs, authority, now, renew_margin(config))
+
+
 def ensure_server_certificate(certs: CertDir, authority: Authority, config: Config, now: datetime) -> bool:
     """Issue a server certificate when there is none that fits, or it ends soon. True when a new one was made."""
-    if _still_good(certs, authority, now, renew_margin(config)):
+    if not needs_server_certificate(certs, authority, config, now):
         return False
     host = authority.host
     issued = authority.server_certificate(

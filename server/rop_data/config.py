@@ -201,6 +201,20 @@ def generate(environment: Mapping[str, str]) -> dict[str, Any]:
     return raw
 
 
+def ignored_environment(config: Config, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables of the first start that say something else than the file now: variable and member.
+
+    They made the first configuration and are not read again; whoever changes one should be told.
+    """
+    pairs = (
+        ("ROP_HOSTNAME", "serverHost"),
+        ("RTSP_PLAY_URL_PREFIX", "rtsp.playURLPrefix"),
+        ("ROP_ALARM_WEBHOOK", "alarm.notificationURL"),
+    )
+    told = ((name, member) for name, member in pairs if environment.get(name))
+    return [(name, member) for name, member in told if environment[name] != config.get(member)]
+
+
 def put(raw: dict[str, Any], name: str, value: Any) -> None:
     """Set a dotted member in place."""
     *parents, last = name.split(".")

@@ -20,23 +20,16 @@ from rop_data.store import prepare
 from rop_pki import PkiError
 from rop_server import logs
 from rop_server.app import serve, utc_now
+from rop_server.live import NotRunning, alarms_group, top_command
 from rop_server.logpipe import LogPipe
 from rop_server.net.listener import PortInUse
+from rop_server.offline import DATA, adopt_command, check_command
 from rop_server.state.tokens import SCOPES, TokenError, TokenStore
 
 EX_USAGE = 64
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
 LOG_LIMIT = 2.0
-
-DATA = click.option(
-    "--data",
-    "data_dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="The data directory: config.json, certs/ and our own files.",
-)
 
 
 def _fail(status: int, text: object) -> NoReturn:
@@ -107,6 +100,10 @@ def _members(patch: TextIO) -> dict[str, Any]:
     return members
 
 
+for command in (check_command, adopt_command, alarms_group, top_command):
+    cli.add_command(command)
+
+
 @cli.group()
 def token() -> None:
     """Tokens of the management interface over TLS."""
@@ -163,7 +160,7 @@ def main() -> None:
         sys.exit(EX_USAGE)
     except TokenError as error:
         _fail(EX_USAGE, error)
-    except (PortInUse, LockedError) as error:
+    except (PortInUse, LockedError, NotRunning) as error:
         _fail(EX_TEMPFAIL, error)
     except (ConfigError, PkiError) as error:
         _fail(EX_CONFIG, error)

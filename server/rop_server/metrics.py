@@ -74,7 +74,8 @@ class Metrics:
     def page(self, accept: str = "") -> tuple[bytes, str]:
         """The metrics page as the caller asked for it, and its content type."""
         if "application/openmetrics-text" in accept:
-            return openmetrics.generate_latest(self.registry), OPEN_METRICS
+            body: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return body, OPEN_METRICS
         return generate_latest(self.registry), CONTENT_TYPE
 
     def collect(self) -> Iterator[Metric]:

@@ -14,7 +14,7 @@ from rop_server.manage.control import ApplyResult, Control
 from rop_server.manage.errors import ManageError, invalid
 from rop_server.manage.handlers import json_bytes, raw_reply, reply
 from rop_server.manage.openapi import document
-from rop_server.metrics import CONTENT_TYPE, Metrics
+from rop_server.metrics import Metrics
 from rop_server.state.book import FactsBook
 from rop_server.state.record import rfc3339
 
@@ -97,9 +97,10 @@ class ServerOperations:
         equal = self._view.compare(self._control.config().raw, vendor)
         return reply(equal | {name: own[name] == wanted[name] for name in wanted if name in own})
 
-    async def metrics(self, _request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.Response:
         """The metrics page."""
-        return web.Response(body=self._metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+        body, content_type = self._metrics.page(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """The OpenAPI document."""

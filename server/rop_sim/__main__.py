@@ -15,7 +15,7 @@ import uvloop
 from rop_sim import control, files
 from rop_sim.camera import Camera, Extras
 from rop_sim.device import Traits
-from rop_sim.faults import KINDS, FaultError, Faults
+from rop_sim.faults import KINDS, FaultError, Faults, reference
 from rop_sim.fleet import Fleet, uids
 from rop_sim.setup import Discovery, address_towards, discovery_socket, serve_setup
 from rop_wire.auth import valid_uid
@@ -49,13 +49,17 @@ def _faults(_context: click.Context, _parameter: click.Parameter, words: tuple[s
     return words
 
 
-@main.command()
-def faults() -> None:
+@main.command("faults")
+@click.option("--markdown", is_flag=True, help="As docs/reference/ropsim-faults.md has it.")
+def list_faults(markdown: bool) -> None:
     """List the faults that `ropsim camera --fault` knows.
 
     \b
     Example:  ropsim faults
     """
+    if markdown:
+        click.echo(reference(), nl=False)
+        return
     for name, kind in KINDS.items():
         number = "" if kind.default is None else f" [={kind.default:g}]"
         click.echo(f"{name + number:28}{kind.what}")

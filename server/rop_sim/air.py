@@ -16,9 +16,9 @@ class Network:
 
 
 AROUND = (
-    Network("ROP Home", -41, 6, "virtual-home-key"),
-    Network("ROP Guest", -55, 1),
-    Network("ROP Barn", -79, 11, "virtual-barn-key"),
+    Network("ROP-Home", -41, 6, "virtual-home-key"),
+    Network("ROP-Guest", -55, 1),
+    Network("ROP-Barn", -79, 11, "virtual-barn-key"),
     Network("Überall & <Nirgends>", -88, 3, "virtual-other-key"),
 )
 

@@ -21,7 +21,7 @@ KINDS: Mapping[str, FaultKind] = {
     "upgrade-late": FaultKind("is away for so many seconds after installing", 330),
     "upgrade-old-version": FaultKind("restarts after an upgrade with its old firmware"),
     "upgrade-never-back": FaultKind("never comes back after installing"),
-    "no-heartbeats": FaultKind("stops sending heartbeats after the first connection is up"),
+    "no-heartbeats": FaultKind("sends no heartbeats"),
     "late-answers": FaultKind("answers every command so many seconds late", 11),
     "no-answers": FaultKind("never answers a command"),
     "refuse-all": FaultKind("answers every command with a status", 400),
@@ -32,7 +32,9 @@ KINDS: Mapping[str, FaultKind] = {
     "stream-never": FaultKind("starts a stream but never connects"),
     "stream-silent": FaultKind("sends nothing more after so many seconds of a stream", 2),
     "stream-drop": FaultKind("closes the media connection after so many seconds of a stream", 2),
-    "stream-garbage": FaultKind("sends bytes that are no frame after so many seconds of a stream", 2),
+    "stream-garbage": FaultKind(
+        "sends bytes that are no packet on the media connection after so many seconds of a stream", 2
+    ),
     "stream-no-end": FaultKind("never tells the end of a recording"),
     "stream-no-sound": FaultKind("sends pictures only"),
 }
@@ -81,3 +83,30 @@ class Faults:
     def names(self) -> list[str]:
         """Those it has."""
         return sorted(self._numbers)
+
+
+_HEAD = """# Faults of virtual cameras
+
+A virtual camera can be told to misbehave, to rehearse what a site does then:
+
+```
+ropsim camera --state /tmp/cam --uid 95270001ABCDEFGH --fault upgrade-late=400 --fault no-heartbeats
+ropsim ctl --state /tmp/cam set-fault stream-silent=5
+ropsim ctl --state /tmp/cam clear-faults
+```
+
+`NAME=NUMBER` changes the number of those that have one. `ropsim ctl status` tells which are set. This page is the
+output of `ropsim faults --markdown`.
+
+| fault | number | what the camera does |
+| --- | --- | --- |
+"""
+
+
+def reference() -> str:
+    """The page of the documentation that lists all faults."""
+    rows = [
+        f"| `{name}` | {'' if kind.default is None else f'{kind.default:g}'} | {kind.what} |"
+        for name, kind in KINDS.items()
+    ]
+    return _HEAD + "\n".join(rows) + "\n"

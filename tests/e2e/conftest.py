@@ -289,7 +289,7 @@ class ClusterWorld(World):
         }
         configure = [f"{BIN}/rop-server", "configure", "--data", data, "--patch", "-"]
         subprocess.run(configure, input=json.dumps(members), env=environment, text=True, check=True, timeout=60)
-        create = [f"{BIN}/rop-server", "token", "create", "--data", data, "--scope", "Control"]
+        create = [f"{BIN}/rop-server", "token", "create", "--data", data, "--scope", "Admin"]
         token = subprocess.run(create, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
         self.add("server", f"{BIN}/rop-server", "--data", data, "--bind", "127.0.0.1")
         poll("the management CA is there", (self.server_data() / "manage" / "ca.pem").exists)

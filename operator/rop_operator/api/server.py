@@ -204,7 +204,7 @@ class External(Model):
     ca_ref: SecretRef | None = None
     """Certificates to trust, PEM."""
     token_ref: SecretRef | None = None
-    """Bearer token with scope Control."""
+    """Bearer token of scope Admin; with Control the server is managed but config.json is only compared."""
     relations: ClassVar[tuple[Relation, ...]] = (
         Relation(
             cel="self.interface != 'Management' || !self.url.startsWith('http://')",

@@ -5,6 +5,7 @@ import http.client
 import http.server
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -35,11 +36,15 @@ PATIENCE = 30.0
 
 
 def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
+    """Ports below those the kernel gives to outgoing connections, which would take them before a server does."""
+    found: list[int] = []
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
+        while len(found) < count:
+            sock = held.enter_context(socket.socket(socket.AF_INET, kind))
+            with contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+                found.append(sock.getsockname()[1])
+    return found
 
 
 def poll(what: str, read: Callable[[], Any], patience: float = PATIENCE) -> Any:

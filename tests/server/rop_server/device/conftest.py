@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -81,13 +82,14 @@ def wire() -> ModuleType:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago."""
+    """Ports that were free a moment ago, below those the kernel gives to outgoing connections."""
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(count):
+        while len(found) < count:
             sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            found.append(sock.getsockname()[1])
+            with contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+                found.append(sock.getsockname()[1])
     return found
 
 

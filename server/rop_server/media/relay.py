@@ -14,6 +14,11 @@ from rop_server.media.stream import Stream
 log = structlog.get_logger("rop.media")
 
 
+CACHE_TOTAL = 512 * 1024 * 1024
+BACKLOG_TOTAL = 512 * 1024 * 1024
+"""Bytes for groups of pictures and for slow viewers, of all streams together: fits a host of 4 GB."""
+
+
 class Relay:
     """The table of streams. Counters only grow: `received` bytes, `unknown` packets, `dropped` frames."""
 
@@ -95,9 +100,13 @@ class Relay:
                 stream.end("media connection lost")
 
     def tick(self) -> None:
-        """End streams whose camera has been silent for too long; called once per second."""
+        """End streams whose camera has been silent for too long, share out the memory. Once per second."""
         now, limit = self._now(), self._silence_limit()
+        cache, backlog = CACHE_TOTAL // max(1, len(self)), BACKLOG_TOTAL // max(1, self.viewers)
         for stream in list(self._streams.values()):
+            stream.share = cache
+            for viewer in stream.viewers:
+                viewer.share = backlog
             if not (stream.paused or stream.finished) and now - stream.active_at >= limit:
                 stream.end("no media")
 

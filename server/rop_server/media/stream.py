@@ -34,7 +34,7 @@ class Stream:
     """A running stream, known by UID and handle. `on_end(stream, reason)` is called once.
 
     `recording`: frames before the first viewer are all kept (bounded), as nobody may miss the beginning;
-    `on_overflow` hears when they are too many.
+    `on_overflow` hears when they are too many. `share`: bytes it may keep when there are very many streams.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Stream:
         self._cache: list[MediaFrame] = []
         self._cached = 0
         self._holding = recording
+        self.share = CACHE_LIMIT
         self._known = Ready.NOTHING
         self._waiters: list[tuple[Ready, asyncio.Future[None]]] = []
         self._seek = 0
@@ -156,7 +157,7 @@ class Stream:
         elif not self._cache and not frame.key:
             return
         self._cached += frame.size
-        if self._cached > CACHE_LIMIT and not frame.key:
+        if self._cached > min(CACHE_LIMIT, self.share) and not frame.key:
             self._cache.clear()
             if self._holding and self.on_overflow is not None:
                 self.on_overflow()

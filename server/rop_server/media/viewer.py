@@ -14,11 +14,15 @@ BACKLOG_LIMIT = 4 * 1024 * 1024
 
 
 class Viewer(ABC):
-    """One viewer. Frames come by `offer`; the stream says once that it has `ended`."""
+    """One viewer. Frames come by `offer`; the stream says once that it has `ended`.
 
-    __slots__ = ("dropped", "gaps", "waiting")
+    `share`: bytes it may keep waiting when there are so many viewers that not all can have the full limit.
+    """
+
+    __slots__ = ("dropped", "gaps", "share", "waiting")
 
     def __init__(self) -> None:
+        self.share = BACKLOG_LIMIT
         self.waiting = True
         self.dropped = 0
         self.gaps = 0
@@ -37,14 +41,15 @@ class Viewer(ABC):
 
     def offer(self, frame: MediaFrame) -> bool:
         """Send a frame unless the viewer waits for a key frame or is too far behind. False: dropped."""
+        limit = min(BACKLOG_LIMIT, self.share)
         if self.waiting:
             if not frame.key:
                 return False
-            if self.gaps and self.backlog() > BACKLOG_LIMIT // 2:
+            if self.gaps and self.backlog() > limit // 2:
                 self.dropped += 1
                 return False
             self.waiting = False
-        elif self.backlog() > BACKLOG_LIMIT:
+        elif self.backlog() > limit:
             self.waiting = True
             self.gaps += 1
             self.dropped += 1

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rop_server.media import relay as relays
 from rop_server.media import stream as streams
 from rop_server.media import viewer as viewers
 from rop_server.media.packets import AUDIO, VIDEO, MediaFrame, Packetizer
@@ -168,6 +169,26 @@ def test_streams_of_the_relay(manual: Callable[[], Any]) -> None:
     relay.tick()
     assert ends[1:] == ["no media"] and not len(relay)
     assert relay.counts["frames"] == 2
+
+
+def test_memory_is_shared_out(manual: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many streams and viewers: each may keep less."""
+    monkeypatch.setattr(relays, "CACHE_TOTAL", 40_000)
+    monkeypatch.setattr(relays, "BACKLOG_TOTAL", 40_000)
+    relay = Relay(manual(), lambda: 30.0)
+    opened = [relay.open("A", number, False, lambda _: None) for number in range(4)]
+    eyes = [Eye() for _ in opened]
+    for stream, eye in zip(opened, eyes, strict=True):
+        stream.begin(INFO)
+        stream.add(eye)
+    relay.tick()
+    feed(opened[0], picture(0, True), picture(1, False), picture(2, False))
+    assert len(opened[0].cached()) == 3
+    feed(opened[0], picture(3, False), picture(4, False))
+    assert opened[0].cached() == []
+    eyes[0].stuck = 10_001
+    feed(opened[0], picture(5, False))
+    assert eyes[0].waiting and opened[0].dropped == 1
 
 
 def test_packetizer_goes_on_evenly_over_a_jump() -> None:

@@ -1,0 +1,1 @@
+"""Encrypted, signed archives of everything that a site must never lose."""

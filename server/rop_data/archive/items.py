@@ -1,0 +1,172 @@
+"""The critical items of a data directory: which files they are, and whether together they make a whole site."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from rop_data.archive.errors import ArchiveError, Reason
+from rop_data.config import Config, ConfigError, check, parse
+from rop_data.layout import CertDir, DataDir
+from rop_pki import Authority, PkiError, fingerprint, key_matches
+from rop_pki.signer import Signer
+
+SIGNER = "archive/signer.pem"
+LEDGER = "archive/ledger.json"
+_DATABASES = {"state.db": "state", "alarms.db": "alarms"}
+_TABLES = frozenset({"device", "certificate", "denied", "token", "fact"})
+_SERIALS = frozenset({"serial", "index.txt", "crlnumber"})
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """File contents by path below the data directory; the root's key apart (None: not opened)."""
+
+    files: Mapping[str, bytes] = field(repr=False)
+    root_key: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the site is: instance, root fingerprint, signer's name, path of the root's key."""
+
+    instance_id: str
+    root_sha256: str
+    signer: str
+    root_key_path: str
+
+
+def _certificates(directory: DataDir, config: Config) -> CertDir:
+    certs = CertDir(directory.resolve(str(config.get("cert.workDir")).rstrip("/")))
+    if not certs.root.is_relative_to(directory.root) or ".." in certs.root.parts:
+        raise ArchiveError(Reason.ITEM_INVALID, f"cert.workDir {certs.root} is not below {directory.root}")
+    return certs
+
+
+def collect(directory: DataDir) -> Items:
+    """Read every critical item of a locked or running directory. Raises ArchiveError when it is not whole."""
+    root = directory.root
+    try:
+        config = Config(parse(directory.config.read_bytes()))
+    except FileNotFoundError:
+        raise ArchiveError(Reason.ITEM_MISSING, "config.json") from None
+    except ConfigError as failure:
+        raise ArchiveError(Reason.ITEM_INVALID, str(failure)) from None
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in _paths(directory, config)}
+    for name in _DATABASES:
+        if (root / name).is_file():
+            files[name] = _copy_database(root / name)
+    key = (_certificates(directory, config).root_ca / "key.pem").relative_to(root).as_posix()
+    items = Items(files, files.pop(key, None))
+    identify(items)
+    if items.root_key is None:
+        raise ArchiveError(Reason.ITEM_MISSING, f"{key} (the key of the root CA)")
+    return items
+
+
+def _paths(directory: DataDir, config: Config) -> Iterator[Path]:
+    folders = (_certificates(directory, config).root, directory.manage)
+    singles = (directory.config, directory.rop, directory.root / SIGNER, directory.root / LEDGER)
+    for path in (*singles, *(each for folder in folders for each in sorted(folder.rglob("*")))):
+        # Half-written files of a running server have hidden names.
+        hidden = any(part.startswith(".") for part in path.relative_to(directory.root).parts)
+        if path.is_file() and not path.is_symlink() and not hidden:
+            yield path
+
+
+def _copy_database(path: Path) -> bytes:
+    """A consistent copy, also beside a running writer; in memory, so that no plaintext is left behind."""
+    source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)
+    copy = sqlite3.connect(":memory:")
+    try:
+        source.backup(copy)
+        data = bytearray(copy.serialize())
+    except sqlite3.Error as failure:
+        raise ArchiveError(Reason.ITEM_INVALID, f"{path.name}: {failure}") from None
+    finally:
+        copy.close()
+        source.close()
+    # Bytes 18 and 19 say "write-ahead log"; a copy without its log is a plain file until the server opens it.
+    data[18:20] = b"\x01\x01"
+    return bytes(data)
+
+
+def kind(path: str) -> str:
+    """The kind of an item."""
+    name = PurePosixPath(path)
+    known = {"config.json": "config", "rop.json": "settings", SIGNER: "signer", LEDGER: "ledger", **_DATABASES}
+    if path in known:
+        return known[path]
+    if path.startswith("manage/"):
+        return "management"
+    if name.parts[-2:-1] == ("Root",) and name.name == "ca.pem":
+        return "rootCertificate"
+    if name.parts[-2:-1] == ("E1",) and name.name in ("ca.pem", "key.pem"):
+        return "intermediateCertificate" if name.name == "ca.pem" else "intermediateKey"
+    return "serials" if name.name in _SERIALS else "certificates"
+
+
+def identify(items: Items) -> Identity:
+    """Whose site these items are. Raises ArchiveError naming what is missing or does not fit together."""
+    files = items.files
+    try:
+        config, settings = parse(_need(files, "config.json")), parse(_need(files, "rop.json"), "rop.json")
+        check(config)
+        signer = Signer(_need(files, SIGNER))
+        _need(files, LEDGER)
+        folder = _certificate_folder(config)
+        root = _need(files, f"{folder}/ECC/Root/ca.pem")
+        tier2 = [_need(files, f"{folder}/ECC/E1/{name}") for name in ("ca.pem", "key.pem")]
+        for authority in ("Root", "E1"):
+            for name in ("serial", "index.txt"):
+                _need(files, f"{folder}/ECC/{authority}/{name}", empty=name == "index.txt")
+        Authority(root, tier2[0], tier2[1], config["serverHost"])
+        fits = items.root_key is None or key_matches(root, items.root_key)
+    except (ConfigError, PkiError) as failure:
+        raise ArchiveError(Reason.ITEM_INVALID, str(failure)) from None
+    if not fits:
+        raise ArchiveError(Reason.ITEM_INVALID, "the key of the root CA does not belong to its certificate")
+    if settings.get("rootSHA256") != fingerprint(root) or not isinstance(settings.get("instanceID"), str):
+        raise ArchiveError(Reason.ITEM_INVALID, "rop.json names another root CA")
+    _check_database("state.db", _need(files, "state.db"), _TABLES)
+    if "alarms.db" in files:
+        _check_database("alarms.db", files["alarms.db"], frozenset())
+    return Identity(settings["instanceID"], fingerprint(root), signer.name, f"{folder}/ECC/Root/key.pem")
+
+
+def _certificate_folder(config: Mapping[str, object]) -> str:
+    """`cert.workDir` below a data directory of any place: the archive may be restored elsewhere."""
+    section = config.get("cert")
+    spelled = section.get("workDir", "/data/certs") if isinstance(section, dict) else "/data/certs"
+    base = DataDir(Path("/data"))
+    folder = base.resolve(str(spelled).rstrip("/"))
+    if not folder.is_relative_to(base.root) or ".." in folder.parts:
+        raise ArchiveError(
+            Reason.ITEM_INVALID, "cert.workDir is an absolute path; use /data/... or a relative one"
+        )
+    return folder.relative_to(base.root).as_posix()
+
+
+def _need(files: Mapping[str, bytes], path: str, empty: bool = False) -> bytes:
+    data = files.get(path)
+    if data is None:
+        raise ArchiveError(Reason.ITEM_MISSING, path)
+    if not data and not empty:
+        raise ArchiveError(Reason.ITEM_INVALID, f"{path} is empty")
+    return data
+
+
+def _check_database(name: str, data: bytes, tables: frozenset[str]) -> None:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.deserialize(data)
+        sound = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+        found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        sound, found = False, set()
+    finally:
+        connection.close()
+    if not sound:
+        raise ArchiveError(Reason.ITEM_INVALID, f"{name} is damaged")
+    if tables - found:
+        raise ArchiveError(Reason.ITEM_MISSING, f"{name} lacks {', '.join(sorted(tables - found))}")

@@ -304,7 +304,6 @@ async def running(
             server = Server(site, book, bind)
             try:
                 await server.start(client_bind or site.settings.client_bind)
-                server.tell_environment(os.environ if environment is None else environment)
                 yield server
             finally:
                 await server.stop()
@@ -319,6 +318,7 @@ async def serve(data_dir: Path, bind: str | None, client_bind: str | None, stop:
     async with running(data_dir, bind, client_bind) as server:
         ports = {name: server.site.config.port(name) for name in server.ready()}
         log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
+        server.tell_environment(os.environ)
         with _on_hangup(server):
             await stop.wait()
         log.info("stopping", message="ok")

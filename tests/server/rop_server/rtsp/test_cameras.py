@@ -134,8 +134,15 @@ async def test_camera_that_falls_silent(
     player = await viewer(url)
     await player.play()
     await until(lambda: all(each.done() for each in camera.sending.values()) and player.units(Codec.H264))
+    seen: list[int] = []
+
+    def all_arrived() -> bool:
+        seen.append(place.relay.counts["received"])
+        return len(seen) > 10 and seen[-10] == seen[-1]
+
+    await until(all_arrived)
     place.site.time.shift += 31
-    await asyncio.wait_for(player.ended.wait(), 5)
+    await asyncio.wait_for(player.ended.wait(), 20)
     await until(lambda: Command.LIVE_STOP in camera.commands())
 
 

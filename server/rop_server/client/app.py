@@ -6,6 +6,7 @@ Source: ROP v1.0 wire specification, client-api 1 and 2.1 to 2.8; discrepancies 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -28,6 +29,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY = 65_536
 # Method and path template of every call the application serves.
 ROUTES = web.AppKey("routes", list[tuple[str, str]])
+# Answers by method, path template and status; what is not served has `-` for both.
+COUNTS = web.AppKey("counts", Counter[tuple[str, str, int]])
 NOT_FOUND_BODY = b'{"message":"resource not found."}'
 
 
@@ -37,30 +40,39 @@ class ClientInterface:
     def __init__(self, rooms: Sequence[Routes]) -> None:
         merged = {route: call for room in rooms for route, call in room.items()}
         self.routes = list(merged)
-        self._table: PathTable[Call] = PathTable(merged)
+        self.counts: Counter[tuple[str, str, int]] = Counter()
+        named = {route: (route[1], call) for route, call in merged.items()}
+        self._table: PathTable[tuple[str, Call]] = PathTable(named)
 
     @web.middleware
     async def dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request. The router of the framework decodes paths, so it is not asked."""
         found = self._table.find(request.method, request.raw_path)
         if found is None:
+            self.counts["-", "-", 404] += 1
             return _not_found()
-        call, parameters = found
-        try:
-            answer = await call(Asked(parameters, request))
-        except Unserved:
-            return _not_found()
-        except ClientError as error:
-            return _refused(error)
-        except CallError as error:
-            return _refused(ClientError(error.symbol, error.detail))
-        except WireError as error:
-            log.warning("device-answer", path=_path(request), error=str(error))
-            return _refused(ClientError("server_internal_error"))
-        except Exception:
-            log.exception("failed", method=request.method, path=_path(request))
-            return _refused(ClientError("server_internal_error"))
-        return _response(200, answer)
+        (template, call), parameters = found
+        response = await _outcome(call, Asked(parameters, request), request)
+        self.counts[request.method, template, response.status] += 1
+        return response
+
+
+async def _outcome(call: Call, asked: Asked, request: web.Request) -> web.Response:
+    try:
+        answer = await call(asked)
+    except Unserved:
+        return _not_found()
+    except ClientError as error:
+        return _refused(error)
+    except CallError as error:
+        return _refused(ClientError(error.symbol, error.detail))
+    except WireError as error:
+        log.warning("device-answer", path=_path(request), error=str(error))
+        return _refused(ClientError("server_internal_error"))
+    except Exception:
+        log.exception("failed", method=request.method, path=_path(request))
+        return _refused(ClientError("server_internal_error"))
+    return _response(200, answer)
 
 
 def _path(request: web.Request) -> str:
@@ -99,5 +111,6 @@ def build_client_app(
     interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).routes(), *more])
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
     app[ROUTES] = interface.routes
+    app[COUNTS] = interface.counts
     app.on_response_prepare.append(_no_software_names)
     return app

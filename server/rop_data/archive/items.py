@@ -1,5 +1,7 @@
 """The critical items of a data directory: which files they are, and whether together they make a whole site."""
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -132,6 +134,16 @@ def identify(items: Items) -> Identity:
     if "alarms.db" in files:
         _check_database("alarms.db", files["alarms.db"], frozenset())
     return Identity(settings["instanceID"], fingerprint(root), signer.name, f"{folder}/ECC/Root/key.pem")
+
+
+def keys_digest(files: Mapping[str, bytes]) -> str:
+    """One value for all keys of a site: it changes when any of them is rotated."""
+    config = parse(files["config.json"])
+    secret = {"signKey": config["authCode"]["signKey"], "deviceAuth": config["deviceAuth"]}
+    folder = _certificate_folder(config)
+    authorities = [files[f"{folder}/ECC/{name}"] for name in ("Root/ca.pem", "E1/ca.pem", "E1/key.pem")]
+    parts = (json.dumps(secret, sort_keys=True).encode(), *authorities, files[SIGNER])
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 def _certificate_folder(config: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint bench fuzz generate
+.PHONY: needs help setup demo test lint bench fuzz generate
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -33,7 +33,10 @@ generate: $(STAMP) ## rewrite crds/ and docs/reference/ from the models
 	@$(BIN)/python tools/openapi.py
 	@$(BIN)/python tools/http_reference.py
 
-test: lint ## lint, then every test
+needs:
+	@tools/needs.sh
+
+test: needs lint ## lint, then every test
 	@tools/kube_binaries.sh >/dev/null
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not bench" $(PYTEST_ARGS)
 

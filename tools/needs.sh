@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Says which programs the tests need are missing, all at once, and how to get them.
+set -euo pipefail
+declare -A package=(
+  [openssl]=openssl
+  [ffmpeg]=ffmpeg
+  [ffprobe]=ffmpeg
+  [git]=git
+  [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+)
+missing=()
+for program in "${!package[@]}"; do
+  command -v "$program" >/dev/null || missing+=("$program (Debian: apt-get install ${package[$program]})")
+done
+if [ -z "${KUBEBUILDER_ASSETS:-}" ] && ! command -v go >/dev/null; then
+  missing+=("go 1.26 (https://go.dev/dl/), or KUBEBUILDER_ASSETS=a folder with kube-apiserver, etcd and kubectl")
+fi
+[ ${#missing[@]} -eq 0 ] && exit 0
+echo "make test needs what is not on this machine:" >&2
+printf '  %s\n' "${missing[@]}" >&2
+exit 1

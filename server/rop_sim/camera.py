@@ -96,6 +96,7 @@ class Camera:
         self.streams.on_stale = self._stale
         self._upgrade = Upgrade(self.faults, extras.reboot_seconds)
         self._away_until = 0.0
+        self._empty = False
         self.device.drain_per_hour = extras.drain_per_hour if traits.battery else 0.0
         self._answers = Answers(self.device, self.streams, films, self.faults, self._upgrade, self._install)
 
@@ -148,6 +149,8 @@ class Camera:
                     continue
                 if self.away:
                     await self._stay_away()
+                    continue
+                if self._flat():
                     continue
                 await self._connect_once(self.identity)
                 await self._pause()
@@ -315,6 +318,7 @@ class Camera:
         """Whether a battery that drains is empty; the camera is away then until somebody charges it."""
         if not self.device.drain_per_hour or self.device.settings.battery > 0:
             return False
+        self._empty = True
         self.log("flat")
         self._leave(LONGEST_AWAY)
         return True
@@ -443,6 +447,7 @@ class Camera:
 
     def change(self, **members: Any) -> None:
         """A change made at the camera, behind the server's back."""
+        self.device.drain(time.monotonic())
         settings = self.device.settings
         for name, value in members.items():
             if name == "pir":
@@ -451,7 +456,8 @@ class Camera:
                 setattr(settings, name, value)
         self.device.save()
         self.log("changed-locally", **members)
-        if members.get("battery") and self.away:
+        if "battery" in members and not self._flat() and self._empty:
+            self._empty = False
             self._changed.set()
 
     def status(self) -> dict[str, Any]:

@@ -111,6 +111,8 @@ class Device:
 
     def drain(self, now: float) -> None:
         """Use the battery up, `drain_per_hour` percent an hour. `now`: monotonic seconds."""
+        if not self.drain_per_hour:
+            return
         percent = int((now - self._drained_at) / 3600 * self.drain_per_hour)
         if percent <= 0:
             return

@@ -11,9 +11,23 @@ import pytest
 UID = "95270000STREAM01"
 
 
-def frames_of(url: str, seconds: float, *more: str) -> list[str]:
+def frames_of(url: str, seconds: float, *more: str, at: int = 0) -> list[str]:
     """Hashes of what ffmpeg decodes of an address within some seconds."""
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-t", str(seconds), *more]
+    seek = ["-ss", str(at)] if at else []
+    command = [
+        "ffmpeg",
+        "-nostdin",
+        "-v",
+        "error",
+        "-rtsp_transport",
+        "tcp",
+        *seek,
+        "-i",
+        url,
+        "-t",
+        str(seconds),
+        *more,
+    ]
     done = subprocess.run(
         [*command, "-f", "framemd5", "-"], capture_output=True, text=True, check=False, timeout=60
     )
@@ -92,19 +106,48 @@ def test_recordings(site: Any, joined: Callable[..., Any]) -> None:
     assert {"channel": 0, "date": day.day} in told["items"]
 
 
-def test_replay(site: Any, joined: Callable[..., Any], poll: Callable[..., Any]) -> None:
-    """A recording, from its first picture to its end."""
-    camera = joined(UID)
+def replay(site: Any) -> str:
+    """The address of the first recording of yesterday."""
     day = datetime.datetime.now().date() - datetime.timedelta(days=1)
     name = records(site, day)["items"][0]["fileName"]
     body = {"fileName": name, "channel": 0}
     status, session = site.call("POST", f"/v1.0/devices/{UID}/records/play-session", body)
     assert status == 200, session
-    seen = frames_of(at_site(site, session["playURL"]), 60, "-map", "0:v")
+    return at_site(site, session["playURL"])
+
+
+def test_replay(site: Any, joined: Callable[..., Any], poll: Callable[..., Any]) -> None:
+    """A recording, from its first picture to its end."""
+    camera = joined(UID)
+    seen = frames_of(replay(site), 60, "-map", "0:v")
     known = hashes_of(camera.folder / "media" / "subStream.h264")
     assert len(seen) == 90
     assert seen == (known * 2)[:90]
     poll("the replay ends", lambda: camera.events("stream-ended"))
+
+
+def test_replay_from_the_middle(site: Any, joined: Callable[..., Any]) -> None:
+    """The player's wish to begin at 5 s reaches the camera, which goes there."""
+    camera = joined(UID)
+    seen = frames_of(replay(site), 60, "-map", "0:v", at=5)
+    known = hashes_of(camera.folder / "media" / "subStream.h264")
+    (told,) = camera.events("seek")
+    assert told["sequence"] == 1024
+    assert seen[-15:] == (known * 2)[75:90]
+
+
+@pytest.mark.parametrize("fault", ["stream-drop=1", "stream-silent=1", "stream-garbage=1"])
+def test_a_stream_that_breaks_can_be_had_again(
+    site: Any, joined: Callable[..., Any], poll: Callable[..., Any], fault: str
+) -> None:
+    if fault.startswith("stream-silent"):
+        site.restart(timeout__streamTimeout=2000)
+        site.open_enrolment()
+    camera = joined(UID, "--fault", fault)
+    assert 8 <= len(frames_of(live(site, UID), 20, "-map", "0:v")) <= 30
+    camera.ctl("clear-faults")
+    poll("the stream ends", lambda: camera.events("stream-ended"))
+    assert len(frames_of(live(site, UID), 2, "-map", "0:v")) >= 25
 
 
 def test_picture(site: Any, joined: Callable[..., Any]) -> None:

@@ -30,6 +30,7 @@ from rop_server.alarms.sender import AlarmSender
 from rop_server.client.app import build_client_app
 from rop_server.client.listener import ClientListener
 from rop_server.client.play import PlayCalls
+from rop_server.client.report import ClientReport
 from rop_server.client.rooms import Rooms
 from rop_server.client.scans import Scans
 from rop_server.control import SiteControl, core_settings, upgrade_limits
@@ -44,6 +45,7 @@ from rop_server.manage.trust import tls_context
 from rop_server.media.relay import Relay
 from rop_server.media.report import StreamReport
 from rop_server.media.sessions import PlaySessions, Wiring
+from rop_server.net.inherited import Inherited
 from rop_server.net.listener import port_error
 from rop_server.net.ports import DEVICE_PORTS, DevicePorts, open_device_sockets
 from rop_server.net.tls import TlsContexts
@@ -68,7 +70,7 @@ def utc_now() -> datetime:
 class Server:
     """Everything that lives between start and stop of one server process."""
 
-    def __init__(self, site: Site, book: FactsBook, bind: str | None) -> None:
+    def __init__(self, site: Site, book: FactsBook, bind: str | None, inherited: Inherited | None = None) -> None:
         config = site.config
         self.site = site
         self.book = book
@@ -81,7 +83,8 @@ class Server:
         book.root_sha256 = site.authority.root_fingerprint
         self.tls = TlsContexts(site.server_chain_pem, site.server_key_pem, site.root_pem)
         ports = {name: config.port(name) for name in DEVICE_PORTS}
-        sockets = open_device_sockets(bind, ports)
+        self._inherited = inherited or Inherited()
+        sockets = open_device_sockets(bind, ports, self._inherited)
         self.relay = Relay(CLOCK.monotonic, lambda: self.control.effective.seconds("timeout.streamTimeout"))
         self.ports = DevicePorts(
             sockets, self.hub, self.enrolment, self.tls, lambda: self._root_pem, relay=self.relay
@@ -100,7 +103,9 @@ class Server:
             self.hub, self.devices, self.firmware, lambda: upgrade_limits(self.control.effective)
         )
         self.scans = Scans(self.devices, CLOCK.wall)
-        self.client = ClientListener(self._client_app())
+        client_app = self._client_app()
+        self.client = ClientListener(client_app)
+        client_report = ClientReport(client_app, self.upgrades)
         self._client_listens = False
         self.lag = LoopLag()
         sinks = SinkControl(site.directory, self.alarms, self.control)
@@ -110,7 +115,7 @@ class Server:
                 *(self.devices, book, self.control, sinks),
                 firmware=self.firmware,
                 streams=streams,
-                sources=(self.lag.collect, self._connection_metrics),
+                sources=(self.lag.collect, self._connection_metrics, client_report.families),
             )
         )
         self._ticker: asyncio.TimerHandle | None = None
@@ -132,15 +137,16 @@ class Server:
         await self._start_management()
         port = self.site.config.port("clientHttp")
         try:
-            await self.client.start(client_bind, port)
+            await self.client.start(client_bind, port, self._inherited.take(port))
         except OSError as error:
             raise port_error(port, "ports.clientHttp", error) from error
         self._client_listens = True
         port = self.site.config.port("clientRtsp")
         try:
-            await self.rtsp.start(client_bind, port)
+            await self.rtsp.start(client_bind, port, self._inherited.take(port))
         except OSError as error:
             raise port_error(port, "ports.clientRtsp", error) from error
+        self._inherited.close()
         self.alarms.start()
         self.lag.start()
         self._tick()
@@ -290,6 +296,7 @@ async def running(
     bind: str | None = None,
     client_bind: str | None = None,
     environment: Mapping[str, str] | None = None,
+    inherited: Inherited | None = None,
 ) -> AsyncIterator[Server]:
     """A server on this data directory, ready inside the `with`, stopped after it.
 
@@ -301,7 +308,7 @@ async def running(
         logs.set_levels(logs.levels_of(site.config.raw))
         book = FactsBook(directory.state, CLOCK.wall)
         try:
-            server = Server(site, book, bind)
+            server = Server(site, book, bind, inherited)
             try:
                 await server.start(client_bind or site.settings.client_bind)
                 yield server
@@ -315,7 +322,8 @@ async def serve(data_dir: Path, bind: str | None, client_bind: str | None, stop:
     """Run until `stop` is set. Raises as `running` does."""
     raise_file_limit()
     asyncio.get_running_loop().set_exception_handler(_unexpected)
-    async with running(data_dir, bind, client_bind) as server:
+    inherited = Inherited.of(os.environ)
+    async with running(data_dir, bind, client_bind, inherited=inherited) as server:
         ports = {name: server.site.config.port(name) for name in server.ready()}
         log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
         server.tell_environment(os.environ)

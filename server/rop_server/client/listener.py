@@ -7,6 +7,7 @@ dropped without a response, also in the middle of a call.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import cast
@@ -88,11 +89,14 @@ class ClientListener:
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError when the port cannot be had."""
+    async def start(self, host: str, port: int, sock: socket.socket | None = None) -> None:
+        """Listen, on `sock` when it is given. Raises OSError when the port cannot be had."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, host, port, backlog=1024)
+        if sock is not None:
+            self._server = await loop.create_server(self._connection, sock=sock, backlog=1024)
+        else:
+            self._server = await loop.create_server(self._connection, host, port, backlog=1024)
         self._ticker = loop.call_later(1.0, self._tick)
 
     @property

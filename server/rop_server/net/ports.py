@@ -10,6 +10,7 @@ from rop_server.core.codes import Enrolment
 from rop_server.core.hub import Hub
 from rop_server.media.relay import Relay
 from rop_server.net.gate import Gate, Ticket
+from rop_server.net.inherited import Inherited
 from rop_server.net.lines import KeepAliveLine, SignalingLine
 from rop_server.net.listener import Listener, ProtocolFactory, open_socket
 from rop_server.net.provisioning import (
@@ -35,15 +36,21 @@ SILENCE_LIMIT = 30.0
 IPV4_ANY = "0.0.0.0"  # noqa: S104
 
 
-def open_device_sockets(bind: str | None, ports: Mapping[str, int]) -> dict[str, socket.socket]:
-    """Listening sockets by member name. All or none: raises `PortInUse` and closes what was opened."""
+def open_device_sockets(
+    bind: str | None, ports: Mapping[str, int], inherited: Inherited | None = None
+) -> dict[str, socket.socket]:
+    """Listening sockets by member name, inherited ones where there are.
+
+    All or none: raises `PortInUse` and closes what was opened.
+    """
     sockets: dict[str, socket.socket] = {}
     try:
         for member in DEVICE_PORTS:
             host = bind
             if host is None and member.endswith("Https"):
                 host = IPV4_ANY
-            sockets[member] = open_socket(host, ports[member], f"ports.{member}")
+            found = inherited.take(ports[member]) if inherited is not None else None
+            sockets[member] = found or open_socket(host, ports[member], f"ports.{member}")
     except Exception:
         for sock in sockets.values():
             sock.close()

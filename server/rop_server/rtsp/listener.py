@@ -6,6 +6,7 @@ Source: ROP v1.0 wire specification, client-api 3; discrepancies C5.10.
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from rop_server.core.hub import Clock
 from rop_server.media.sessions import PlaySessions
@@ -26,10 +27,13 @@ class RtspService:
         self._limit = max_connections
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str | None, port: int) -> None:
-        """Listen. Raises OSError when the port cannot be had."""
+    async def start(self, host: str | None, port: int, sock: socket.socket | None = None) -> None:
+        """Listen, on `sock` when it is given. Raises OSError when the port cannot be had."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: RtspConnection(self), host, port, backlog=1024)
+        if sock is not None:
+            self._server = await loop.create_server(lambda: RtspConnection(self), sock=sock, backlog=1024)
+        else:
+            self._server = await loop.create_server(lambda: RtspConnection(self), host, port, backlog=1024)
 
     @property
     def port(self) -> int:

@@ -8,11 +8,11 @@ import importlib.util
 import json
 import os
 import random
-import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -139,16 +139,17 @@ class Directory:
 
     def ready(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         """Wait for its line `ready`."""
-        deadline = time.monotonic() + LIMIT
         assert process.stdout is not None
-        while time.monotonic() < deadline:
-            if select.select([process.stdout], [], [], 0.2)[0]:
-                line = process.stdout.readline()
-                assert line, process.communicate()[1]
+        limit = threading.Timer(LIMIT, process.kill)
+        limit.start()
+        try:
+            for line in iter(process.stdout.readline, ""):
                 told: dict[str, Any] = json.loads(line)
                 if told["action"] == "ready":
                     return told
-        raise AssertionError("the server did not become ready")
+        finally:
+            limit.cancel()
+        raise AssertionError(f"the server did not become ready: {process.communicate()[1]}")
 
     def stop(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
         """SIGTERM; exit status, output, errors."""

@@ -92,6 +92,10 @@ def _not_found() -> web.Response:
     return web.Response(status=404, reason="NOT FOUND", body=NOT_FOUND_BODY, headers={"Content-Type": JSON_TYPE})
 
 
+async def _unreachable(_request: web.Request) -> web.StreamResponse:
+    return _not_found()
+
+
 async def _no_software_names(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "rop-server"
 
@@ -110,6 +114,8 @@ def build_client_app(
     """
     interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).routes(), *more])
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
+    # The framework's router finds this one; without it, it would make an exception of every request.
+    app.router.add_route("*", "/{any:.*}", _unreachable)
     app[ROUTES] = interface.routes
     app[COUNTS] = interface.counts
     app.on_response_prepare.append(_no_software_names)

@@ -16,13 +16,15 @@ class PathTable(Generic[Handler]):
 
     def __init__(self, routes: Mapping[tuple[str, str], Handler]) -> None:
         self._fixed: dict[tuple[str, str], Handler] = {}
-        self._patterns: dict[tuple[str, int], list[tuple[list[str], Handler]]] = {}
+        # By method, number of segments and last segment (empty: a parameter), which leaves one or two candidates.
+        self._patterns: dict[tuple[str, int, str], list[tuple[list[str], Handler]]] = {}
         for (method, template), handler in routes.items():
             if "{" not in template:
                 self._fixed[method, template] = handler
             else:
                 parts = template.split("/")
-                self._patterns.setdefault((method, len(parts)), []).append((parts, handler))
+                last = "" if parts[-1].startswith("{") else parts[-1]
+                self._patterns.setdefault((method, len(parts), last), []).append((parts, handler))
 
     def find(self, method: str, target: str) -> tuple[Handler, dict[str, str]] | None:
         """The handler of a request target (path with query as it came) and its path parameters."""
@@ -33,10 +35,11 @@ class PathTable(Generic[Handler]):
         if fixed is not None:
             return fixed, {}
         segments = path.split("/")
-        for parts, handler in self._patterns.get((method, len(segments)), ()):
-            found = _match(parts, segments)
-            if found is not None:
-                return handler, found
+        for last in (segments[-1], ""):
+            for parts, handler in self._patterns.get((method, len(segments), last), ()):
+                found = _match(parts, segments)
+                if found is not None:
+                    return handler, found
         return None
 
 

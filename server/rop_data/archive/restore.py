@@ -77,7 +77,7 @@ def restore(
 ) -> Opened:
     """Restore into an empty or absent directory. Raises ArchiveError and OSError; nothing has changed then.
 
-    `without_root_key` accepts an identity that does not open the root's key: the server runs, but can make no L2 CA.
+    `without_root_key` accepts an identity that does not open the root's key: it serves, but makes no L2 CA.
     """
     target = target.absolute()
     _check_target(target)

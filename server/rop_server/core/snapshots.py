@@ -15,13 +15,16 @@ from rop_wire.packet import OK, Packet
 MAX_PICTURE = 16 * 1024 * 1024
 """Bytes of one picture; a camera of 16 megapixels stays far below."""
 
+MAX_HELD = 256 * 1024 * 1024
+"""Bytes of all pictures that are not complete: cameras must not fill the memory together."""
+
 _JPEG = b"\xff\xd8"
 
 
 class Picture:
     """One request 109: its answer, then its parts. `done` is called once unless `Snapshots.forget` comes."""
 
-    __slots__ = ("_answered", "_parts", "_size", "connection", "done", "number", "uid")
+    __slots__ = ("_answered", "_parts", "connection", "done", "number", "size", "uid")
 
     def __init__(
         self, uid: str, connection: Connection, number: int, done: Callable[[bytes | CallError], None]
@@ -32,7 +35,7 @@ class Picture:
         self.done = done
         self._answered = False
         self._parts: list[bytes] = []
-        self._size = 0
+        self.size = 0
 
     def take(self, status: int, payload: bytes) -> bytes | CallError | None:
         """One packet of the device; what became of the picture when it was the last."""
@@ -42,8 +45,8 @@ class Picture:
                 return None
         if status not in (messages.SNAPSHOT_MORE, messages.SNAPSHOT_LAST):
             return CallError("cmd_exec_error", f"status {status}", status)
-        self._size += len(payload)
-        if self._size > MAX_PICTURE:
+        self.size += len(payload)
+        if self.size > MAX_PICTURE:
             return CallError("cmd_exec_error", f"a picture above {MAX_PICTURE} bytes")
         self._parts.append(payload)
         if status == messages.SNAPSHOT_MORE:
@@ -54,9 +57,11 @@ class Picture:
 class Snapshots:
     """The pictures that are being taken, one per device at a time."""
 
-    __slots__ = ("_by_device", "_running")
+    __slots__ = ("_by_device", "_max_held", "_running", "held")
 
-    def __init__(self) -> None:
+    def __init__(self, max_held: int = MAX_HELD) -> None:
+        self._max_held = max_held
+        self.held = 0
         self._running: dict[tuple[Connection, int], Picture] = {}
         self._by_device: dict[str, Picture] = {}
 
@@ -77,7 +82,11 @@ class Snapshots:
         picture = self._running.get((connection, packet.request_id))
         if picture is None:
             return False
+        before = picture.size
         result = picture.take(packet.status, packet.payload)
+        self.held += picture.size - before
+        if result is None and self.held > self._max_held:
+            result = CallError("cmd_exec_error", "too many pictures at once")
         if result is not None:
             self.forget(picture)
             picture.done(result)
@@ -97,6 +106,8 @@ class Snapshots:
 
     def forget(self, picture: Picture) -> None:
         """Expect no more of it; further packets are late."""
-        self._running.pop((picture.connection, picture.number), None)
+        if self._running.pop((picture.connection, picture.number), None) is None:
+            return
+        self.held -= picture.size
         if self._by_device.get(picture.uid) is picture:
             del self._by_device[picture.uid]

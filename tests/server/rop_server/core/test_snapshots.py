@@ -42,6 +42,8 @@ def feed(*packets: tuple[int, bytes]) -> list[bytes | CallError]:
     for status, payload in packets:
         snapshots.take(line, Packet(RESPONSE, Command.SNAPSHOT, picture.number, status, payload))
     assert snapshots.busy(line) is not bool(ends)
+    if ends:
+        assert snapshots.held == 0
     return ends
 
 
@@ -85,3 +87,18 @@ def test_one_at_a_time_and_nothing_late() -> None:
     snapshots.drop(line)
     assert [str(each) for each in ends] == ["device_signaling_connection_closed"]
     assert len(snapshots) == 0
+
+
+def test_all_pictures_together_are_bounded() -> None:
+    snapshots = Snapshots(max_held=100)
+    ends: dict[str, bytes | CallError] = {}
+    lines = [Line() for _ in range(3)]
+    for number, line in enumerate(lines):
+        line.uid = f"95270000000TEST{number}"
+        picture = snapshots.begin(line.uid, line, lambda end, uid=line.uid: ends.update({uid: end}))
+        snapshots.take(line, Packet(RESPONSE, Command.SNAPSHOT, picture.number, 200, JPEG[:2] + bytes(40)))
+    assert list(ends) == ["95270000000TEST2"]
+    assert snapshots.held == 84
+    for line in lines:
+        snapshots.drop(line)
+    assert (snapshots.held, len(snapshots)) == (0, 0)

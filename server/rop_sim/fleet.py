@@ -23,6 +23,9 @@ from rop_wire.commands import Command
 from rop_wire.lan import SetupDocument
 from rop_wire.packet import Packet
 
+ATTEMPT_LIMIT = 60.0
+"""Seconds for one attempt to connect, its handshake included."""
+
 
 def cpu_seconds() -> float:
     """CPU of this process so far."""
@@ -129,13 +132,16 @@ class Fleet:
         backoff = Backoff(1.0, 15.0)
         while True:
             try:
-                await self._connect(member, local)
-            except OSError:
-                self.failed += 1
-            else:
-                if await self._answered(member):
-                    return
-                self.failed += 1
+                async with asyncio.timeout(ATTEMPT_LIMIT):
+                    await self._connect(member, local)
+                    if await self._answered(member):
+                        return
+            except OSError:  # TimeoutError is one
+                pass
+            self.failed += 1
+            for link in (member.link, member.keep):
+                if link is not None:
+                    link.close()
             await asyncio.sleep(backoff.pause())
 
     async def _answered(self, member: Member) -> bool:

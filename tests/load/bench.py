@@ -56,7 +56,6 @@ TABLE = (
 async def fleet(server: Server, count: int, seconds: float) -> Rows:
     """Every row that needs the fleet, enrolled once."""
     cameras = await fleet_rows.enrolled(server, count)
-    server.restart()  # memory of the enrolment must not hide what a connection takes
     rows = await fleet_rows.connects(server, cameras, "wired")
     rows |= await fleet_rows.heartbeats(server, cameras, seconds)
     rows |= await client_rows.requests(server, cameras)

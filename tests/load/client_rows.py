@@ -51,10 +51,13 @@ class Obedient:
     @staticmethod
     def install(fleet: Fleet) -> None:
         """For every camera."""
-        name = messages.GeneralConfig("Gate").encode()
+        payloads = {
+            Command.GET_GENERAL: messages.GeneralConfig("Gate").encode(),
+            Command.SUPPORT: messages.Support((messages.Channel(0, 7, 0, 0, 2),)).encode(),
+        }
 
         def answer(packet: Packet) -> list[Packet]:
-            return [packet.reply(payload=name if packet.command == Command.GET_GENERAL else b"")]
+            return [packet.reply(payload=payloads.get(Command(packet.command), b""))]
 
         for member in fleet.members:
             member.device.answer = answer  # type: ignore[method-assign]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import socket
+import subprocess
+import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
-import aiohttp
 from stand import Server
 
-from rop_sim.fleet import Fleet, uids
+from rop_data.store import Site, prepare
+from rop_sim.device import Device, Traits
+from rop_sim.files import DeviceLog
+from rop_sim.fleet import Fleet, Member, uids
+from rop_sim.identity import Identity, IdentityStore
+from rop_wire.encrypted import access_key, secret_access_key, uid_hash
 
 # The limits count connections by address, and a site's cameras rarely share one.
 ADDRESSES = tuple(f"127.0.1.{number}" for number in range(1, 65))
@@ -32,18 +41,46 @@ def open_files(most: int) -> int:
 
 
 async def enrolled(server: Server, count: int) -> Fleet:
-    """Cameras with an identity, wired until told otherwise."""
+    """Cameras with an identity, signed here by the site's authority; the server is a fresh process afterwards."""
     await server.open_enrolment()
     fleet = Fleet(server.url, battery=False, addresses=ADDRESSES)
-    await fleet.enrol(list(uids("BENCH", count)), lambda _: None)
+    await asyncio.to_thread(server.stop)
+    with server.data.lock(), tempfile.TemporaryDirectory(prefix="rop-bench-") as folder:
+        site = prepare(server.data, {}, datetime.now(UTC))
+        for uid in uids("BENCH", count):
+            fleet.members.append(_member(server, site, uid, Path(folder)))
+    await asyncio.to_thread(server.run)
     return fleet
+
+
+def _member(server: Server, site: Site, uid: str, folder: Path) -> Member:
+    made = site.authority.device_certificate(uid, 180, datetime.now(UTC))
+    index = site.config.current_key_index
+    identity = Identity(
+        host="127.0.0.1",
+        get_ca_port=server.ports["getCAHttps"],
+        get_cert_port=server.ports["getCertHttps"],
+        register_port=server.ports["registerHttps"],
+        ca=site.root_pem.decode(),
+        cert=made.chain_pem.decode(),
+        key=made.key_pem.decode(),
+        code="",
+        access_key=access_key(index, uid),
+        secret=secret_access_key(site.config.device_keys[index], uid_hash(uid)),
+        signaling_port=server.ports["signalingTLS"],
+        keep_alive_port=server.ports["keepAliveTCP"],
+    )
+    context = IdentityStore(folder).client_context(identity)
+    return Member(Device(Traits(uid, "ROP Fleet"), None, DeviceLog(None)), identity, context)
 
 
 async def connects(server: Server, fleet: Fleet, kind: str) -> Rows:
     """CPU, memory and failures of cameras that connect, 20 at a time."""
     count = len(fleet.members)
     cpu, memory, failed = server.cpu(), server.resident(), fleet.failed
+    living = asyncio.create_task(fleet.live(float("inf"), HEARTBEAT_SECONDS))
     await fleet.connect()
+    living.cancel()
     return {
         f"{kind}.cpuPer1000": (server.cpu() - cpu) * 1000 / count,
         f"{kind}.kibPerDevice": (server.resident() - memory) / count,
@@ -65,47 +102,33 @@ async def heartbeats(server: Server, fleet: Fleet, seconds: float) -> Rows:
     }
 
 
-@dataclass(slots=True)
-class Probe:
-    """Asks the client port for a path that does not exist, every 20 ms: how long the server's loop was busy."""
-
-    url: str
-    seconds: list[float] = field(default_factory=list)
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with aiohttp.ClientSession() as session:
-            while True:
-                start = time.perf_counter()
-                try:
-                    async with session.get(f"{self.url}/none", timeout=aiohttp.ClientTimeout(30)) as answer:
-                        await answer.read()
-                except aiohttp.ClientConnectionError:
-                    await asyncio.sleep(0.05)  # not there yet
-                    continue
-                self.seconds.append(time.perf_counter() - start)
-                await asyncio.sleep(0.02)
+def _probe(server: Server) -> subprocess.Popen[str]:
+    """`probe.py` beside the fleet, on the fleet's core."""
+    command = [sys.executable, str(Path(__file__).with_name("probe.py")), str(server.ports["clientHttp"])]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 async def restart(server: Server, fleet: Fleet) -> Rows:
     """Everybody at once after a restart of the server: until all are back, and how long the server was deaf."""
     await asyncio.to_thread(server.restart)
     failed = fleet.failed
-    probe = Probe(server.url)
-    asking = asyncio.create_task(probe.run())
+    probe = _probe(server)
     fleet.parallel = len(fleet.members)
     start, cpu = time.monotonic(), server.cpu()
+    living = asyncio.create_task(fleet.live(float("inf"), HEARTBEAT_SECONDS))
     await fleet.connect()
+    living.cancel()
     lasted = time.monotonic() - start
-    asking.cancel()
+    told, _ = await asyncio.to_thread(probe.communicate)
+    busy = json.loads(told)
     fleet.parallel = 20
     return {
         "storm.seconds": lasted,
         "storm.cpuPer1000": (server.cpu() - cpu) * 1000 / len(fleet.members),
         "storm.attemptsRepeated": fleet.failed - failed,
         "storm.notBack": len(fleet.members) - fleet.online,
-        "storm.probeP99Ms": percentile(probe.seconds, 0.99) * 1000,
-        "storm.probeMaxMs": max(probe.seconds, default=float("nan")) * 1000,
+        "storm.probeP99Ms": percentile(busy, 0.99) * 1000,
+        "storm.probeMaxMs": max(busy) * 1000,
     }
 
 

@@ -20,6 +20,7 @@ from rop_data.store import prepare
 from rop_pki import PkiError
 from rop_server import logs
 from rop_server.app import serve, utc_now
+from rop_server.archives import archive_group, restore_command
 from rop_server.live import NotRunning, alarms_group, top_command
 from rop_server.logpipe import LogPipe
 from rop_server.net.listener import PortInUse
@@ -100,7 +101,7 @@ def _members(patch: TextIO) -> dict[str, Any]:
     return members
 
 
-for command in (check_command, adopt_command, alarms_group, top_command):
+for command in (check_command, adopt_command, alarms_group, top_command, archive_group, restore_command):
     cli.add_command(command)
 
 

@@ -112,7 +112,8 @@ class PlaySession:
         if stream is None or info is None or stream.over:
             raise CallError("session_not_found")
         if await stream.wait(Ready.PICTURE, KEY_FRAME_WAIT):
-            await stream.wait(Ready.SOUND, SOUND_WAIT)
+            left = stream.picture_at + SOUND_WAIT - self._wiring.clock.monotonic()
+            await stream.wait(Ready.SOUND, max(0.0, left))
         packetizer = stream.packetizer
         return sdp.describe(
             info.codec,
@@ -183,8 +184,10 @@ class PlaySession:
     async def _prepare(self, stream: Stream, viewer: Viewer, start: float | None) -> float:
         """Bring a recording to the place where playing shall begin."""
         now = self._now_at(stream)
-        target = now if start is None else start
-        moved = start is not None and abs(target - now) > 0.5
+        # Players ask for second 0 by habit: who comes later than others watches along.
+        along = start is None or (start == 0 and self._others(stream, viewer) and not stream.paused)
+        target = now if along or start is None else start
+        moved = abs(target - now) > 0.5
         if (moved or stream.paused) and self._others(stream, viewer):
             raise CallError("invalid_parameter", "others watch this recording")
         if moved and (self.length is None or not 0 <= target <= self.length):

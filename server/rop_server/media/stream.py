@@ -68,6 +68,7 @@ class Stream:
         self._cached = 0
         self._holding = recording
         self.share = CACHE_LIMIT
+        self.picture_at = 0.0
         self._known = Ready.NOTHING
         self._waiters: list[tuple[Ready, asyncio.Future[None]]] = []
         self._seek = 0
@@ -168,6 +169,8 @@ class Stream:
 
     def _learn(self, known: Ready) -> None:
         if known.value > self._known.value:
+            if self._known is Ready.NOTHING:
+                self.picture_at = self._now()
             self._known = known
             for wanted, future in self._waiters:
                 if wanted.value <= known.value and not future.done():

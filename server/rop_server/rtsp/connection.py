@@ -311,7 +311,7 @@ class RtspConnection(asyncio.Protocol):
             start = range_start(request.header("Range"))
         except ProtocolError:
             return self._reply(request, 457)
-        if session.live and start:
+        if session.live:
             start = None  # a live stream is where it is
         if self.playing and start is None:
             return self._reply(request, 200, ("Range", "npt=now-"))

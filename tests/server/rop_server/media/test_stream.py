@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -189,6 +190,30 @@ def test_memory_is_shared_out(manual: Callable[[], Any], monkeypatch: pytest.Mon
     eyes[0].stuck = 10_001
     feed(opened[0], picture(5, False))
     assert eyes[0].waiting and opened[0].dropped == 1
+
+
+@pytest.mark.parametrize("times", [[9_000_000, 8_000_000, 0], [2**32 - 40_000, 0, 40_000], [2**64 - 1, 5, 7]])
+def test_time_that_goes_back_hurts_nobody(times: list[int]) -> None:
+    """C4.7."""
+    stream, eye = made(), Eye()
+    stream.add(eye)
+    feed(stream, *(replace(picture(number, True), timestamp=time) for number, time in enumerate(times)))
+    assert len(eye.pictures()) == len(times)
+    assert all(0 <= each.timestamp < 2**32 for each in eye.seen)
+
+
+def test_frame_beyond_the_limit_is_passed_over() -> None:
+    """C4.20: 8 MiB; the next frame is found again."""
+    stream, eye = made(), Eye()
+    stream.add(eye)
+    large = picture(1, True).encode()
+    large = large[:8] + (9 * 1024 * 1024).to_bytes(4, "little") + large[12:]
+    feed(stream, picture(0, True))
+    stream.feed(large, 200, "carrier")
+    for _ in range(3):
+        stream.feed(b"\xaa" * 30_000, 200, "carrier")
+    feed(stream, picture(2, True))
+    assert eye.pictures() == [picture(0, True).payload, picture(2, True).payload]
 
 
 def test_packetizer_goes_on_evenly_over_a_jump() -> None:

@@ -103,6 +103,27 @@ async def test_recording_too_long_to_keep_is_started_again(
     assert player.units(Codec.H264) == payloads(camera.film)
 
 
+async def test_second_viewer_watches_along(
+    place: Any, film_of: Any, film_camera: Any, viewer: Any, until: Any
+) -> None:
+    """It may not move the recording under the first one; a player's usual second 0 is no wish to."""
+    camera = await seekable(film_of, film_camera)
+    camera.pace = 0.02
+    url, _ = await place.sessions.replay(UID, 0, "RecM01.mp4")
+    first, second = await viewer(url), await viewer(url)
+    await first.play(Range="npt=0.000-")
+    await until(lambda: len(first.units(Codec.H264)) >= 45)
+    assert (await second.play(Range="npt=4-")).status == 457
+    told = await second.ask("PLAY", Range="npt=0.000-")
+    assert told.status == 200
+    begin = float((told.header("Range") or "npt=0-")[4:].partition("-")[0])
+    assert begin >= 2
+    assert (await first.ask("PAUSE")).status == 455
+    await asyncio.wait_for(second.ended.wait(), 20)
+    assert first.units(Codec.H264) == payloads(camera.film)
+    assert second.units(Codec.H264) == payloads(camera.film)[round(begin * 20) :]
+
+
 async def test_unknown_file(place: Any, film_of: Any, film_camera: Any) -> None:
     from rop_server.core.facade import CallError
 

@@ -18,11 +18,7 @@ FULL = 2 * 1024 * 1024
 
 
 class StreamLinkError(Exception):
-    """The connection ended before its handshake was answered. `stale`: register again."""
-
-    def __init__(self, message: str, stale: bool = False) -> None:
-        super().__init__(message)
-        self.stale = stale
+    """The connection ended before its handshake was answered."""
 
 
 class TlsStreamLink(SignalingLink):
@@ -44,13 +40,19 @@ class TcpStreamLink(KeepAliveLink):
 
 
 class Uplink:
-    """One media connection: opened once, shared by all streams of its mode."""
+    """One media connection: opened once, shared by all streams of its mode.
+
+    At its end `fault` tells what the server did wrong, `refused` that it answered no handshake, `stale` that it
+    wants a new registration.
+    """
 
     def __init__(self, mode: MediaMode, port: int, on_end: Callable[["Uplink"], None]) -> None:
         self.mode = mode
         self.port = port
         self.users: set[int] = set()
         self.fault: str | None = None
+        self.refused = False
+        self.stale = False
         self._on_end = on_end
         self._link: TlsStreamLink | TcpStreamLink | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -97,9 +99,10 @@ class Uplink:
 
     def _ended(self, link: Link) -> None:
         self.fault = self.fault or link.violation
+        self.stale = isinstance(link, KeepAliveLink) and link.stale
         if not self._ready.done():
-            stale = isinstance(link, KeepAliveLink) and link.stale
-            self._ready.set_exception(StreamLinkError("the media connection ended at its handshake", stale))
+            self.refused = True
+            self._ready.set_exception(StreamLinkError("the media connection ended at its handshake"))
             self._ready.exception()  # told to those who wait; nobody may be waiting
         self._on_end(self)
 

@@ -183,6 +183,10 @@ class Streams:
             del self._uplinks[(uplink.mode, uplink.port)]
         if uplink.fault is not None:
             self.on_violation(uplink.fault)
+        if uplink.refused:
+            self._log("refused", at="stream", stale=uplink.stale)
+        if uplink.stale:
+            self.on_stale()
         for handle in list(uplink.users):
             self.stop(handle)
 
@@ -206,8 +210,6 @@ class Streams:
             await _Run(stream, film, uplink, self._faults).go()
         except _FAULTS as failure:
             self._log("refused", at="stream", why=type(failure).__name__)
-            if isinstance(failure, StreamLinkError) and failure.stale:
-                self.on_stale()
             stream.task = None
             self.stop(stream.handle)
 

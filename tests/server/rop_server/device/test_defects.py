@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
+from rop_pki import create_root
 from rop_wire import messages, provisioning
 from rop_wire.commands import Command
 from rop_wire.encrypted import uid_hash
+from rop_wire.packet import Packet
 
 SERVER = Path(__file__).parents[4] / "server"
 UID = "95270000000TEST1"
@@ -103,3 +108,46 @@ async def test_logs_name_no_secret(server: Any, camera: Any, log_lines: Any) -> 
     secrets = [code, camera.certificate.code, config.sign_key, *config.device_keys.values()]
     text = log_lines()
     assert text and all(json.dumps(secret)[1:-1] not in text for secret in secrets)
+
+
+def test_signatures_are_compared_in_constant_time() -> None:
+    """C2.15: whatever is named a signature, MAC or token is never compared with `==`."""
+    watched = {"signature", "mac", "digest", "token", "tag"}
+    found = []
+    for room in ("rop_wire", "rop_server"):
+        for path in (SERVER / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Compare) and any(
+                    isinstance(each, ast.Eq | ast.NotEq) for each in node.ops
+                ):
+                    sides = [node.left, *node.comparators]
+                    constant = any(isinstance(each, ast.Constant) for each in sides)
+                    names = {each.id for each in sides if isinstance(each, ast.Name)}
+                    if names & watched and not constant:
+                        found.append(f"{path.name}:{node.lineno}")
+    assert found == []
+
+
+async def test_a_network_report_ends_with_its_connection(server: Any, camera: Any, until: Any) -> None:
+    """C3.13."""
+    keep = await camera.keep_alive()
+    line = await camera.signaling(family="battery")
+    line.send(wire_packet(Command.NETWORK_REPORT, messages.NetworkReport("wire").encode()))
+    await line.ask(Command.HEARTBEAT)
+    assert server.devices.link(UID).wired
+    await line.close()
+    await until(lambda: not server.devices.link(UID).signaling)
+    assert not server.devices.link(UID).wired
+    await keep.close()
+
+
+def wire_packet(command: int, payload: bytes) -> Packet:
+    return Packet(0, command, 5, 200, payload)
+
+
+def test_dates_beyond_2049_have_four_digits() -> None:
+    """C5.13: RFC 5280 wants GeneralizedTime (tag 24) from 2050 on, UTCTime (tag 23) before."""
+    _, pem = create_root(datetime(2026, 1, 1, tzinfo=UTC))
+    der = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+    assert b"\x17\x0d26" in der or b"\x17\x0d25" in der
+    assert b"\x18\x0f30" in der

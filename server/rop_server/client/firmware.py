@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 # Bytes collected before they go to the disk, and uploads at a time; together they bound the memory.
 BLOCK = 512 * 1024
-UPLOADS = 8
+UPLOADS = 64
 
 
 async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -220,11 +220,16 @@ class PlaySession:
                 await self._park(stream)
 
     async def _park(self, stream: Stream) -> None:
-        packetizer = stream.packetizer
-        if packetizer is not None:
-            self.position = max(0.0, self._origin + (packetizer.elapsed - self._origin_elapsed) / 1e6)
+        self.position = self._sent_until(stream)
         stream.paused = True
         await self._ask_stop()
+
+    def _sent_until(self, stream: Stream) -> float:
+        """Seconds of the recording that arrived last."""
+        packetizer = stream.packetizer
+        if packetizer is None:
+            return self._origin
+        return max(0.0, self._origin + (packetizer.elapsed - self._origin_elapsed) / 1e6)
 
     async def _resume(self, stream: Stream, target: float) -> None:
         """Start the recording again, and go to the place."""
@@ -243,6 +248,7 @@ class PlaySession:
     async def _seek(self, stream: Stream, target: float) -> None:
         info, play = self.info, self.play
         assert info is not None and info.start is not None and not isinstance(play, LivePlay)
+        here = self._sent_until(stream)
         self._sequence += SEEK_STEP
         stream.jump(self._sequence)
         stream.hold()
@@ -250,7 +256,12 @@ class PlaySession:
         request = messages.ReplaySeek(
             play.channel, play.request_id, self._sequence, info.start + timedelta(seconds=target)
         )
-        await self._wiring.devices.call(play.uid, request)
+        try:
+            await self._wiring.devices.call(play.uid, request)
+        except CallError as error:  # it cannot: the recording goes on where it is
+            stream.stay()
+            self._settle(stream, here)
+            raise CallError("invalid_parameter", error.symbol) from error
 
     def _settle(self, stream: Stream, origin: float) -> None:
         self._origin = origin

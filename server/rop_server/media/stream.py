@@ -236,6 +236,10 @@ class Stream:
         for viewer in self.viewers:
             viewer.waiting = True
 
+    def stay(self) -> None:
+        """The camera did not go there: what comes is as good as before."""
+        self._seek = 0
+
     def hold(self) -> None:
         """Keep everything again until somebody plays."""
         self._holding = self.recording and not self.viewers

@@ -163,7 +163,7 @@ class FilmCamera:
         self.signaling: Any = None
         self.info = film.info
         self.marks = True
-        self.status: dict[int, int] = {}
+        self.refuses: set[int] = set()
         self.seeks: dict[int, messages.ReplaySeek] = {}
 
     def commands(self) -> list[int]:
@@ -192,14 +192,15 @@ class FilmCamera:
                 self._stop(messages.LiveStop.decode(packet.payload).handle)
             case Command.REPLAY_STOP:
                 self._stop(messages.ReplayStop.decode(packet.payload).handle)
-            case Command.REPLAY_SEEK:
+            case Command.REPLAY_SEEK if packet.command not in self.refuses:
                 told = messages.ReplaySeek.decode(packet.payload)
                 self.seeks[told.handle] = told
             case Command.FILE_INFO:
                 asked = messages.FileInfo.decode(packet.payload)
                 known = asked.channel if asked.file_name.startswith("Rec") else None
                 payload = messages.FileInfoReply(known).encode()
-        self.signaling.send(packet.reply(payload=payload))
+        status = 400 if packet.command in self.refuses else 200
+        self.signaling.send(packet.reply(status=status, payload=payload))
 
     def _start(self, packet: Packet) -> None:
         replay = packet.command == Command.REPLAY_START

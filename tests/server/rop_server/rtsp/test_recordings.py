@@ -103,6 +103,22 @@ async def test_recording_too_long_to_keep_is_started_again(
     assert player.units(Codec.H264) == payloads(camera.film)
 
 
+async def test_camera_that_cannot_seek(
+    place: Any, film_of: Any, film_camera: Any, viewer: Any, until: Any
+) -> None:
+    """The player is told so and goes on watching."""
+    camera = await seekable(film_of, film_camera)
+    camera.pace = 0.02
+    camera.refuses.add(Command.REPLAY_SEEK)
+    url, _ = await place.sessions.replay(UID, 0, "RecM01.mp4")
+    player = await viewer(url)
+    await player.play()
+    await until(lambda: len(player.units(Codec.H264)) >= 5)
+    assert (await player.ask("PLAY", Range="npt=5-")).status == 457
+    await asyncio.wait_for(player.ended.wait(), 20)
+    assert player.units(Codec.H264)[-20:] == payloads(camera.film)[-20:]
+
+
 async def test_second_viewer_watches_along(
     place: Any, film_of: Any, film_camera: Any, viewer: Any, until: Any
 ) -> None:

@@ -70,7 +70,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.fenced:
         fenced = "`managed_elsewhere` or `fenced`: the caller does not manage this server."
         texts[409] = f"{texts[409]} {fenced}" if 409 in texts else fenced
-    if operation.body is not None or operation.query or operation.fenced:
+    if operation.body is not None or operation.query or operation.fenced or "{" in operation.path:
         texts.setdefault(422, "`invalid_parameter` with the field.")
     for status, text in sorted(texts.items()):
         same = status == 503 and operation.reply is not None

@@ -17,6 +17,7 @@ from rop_server.state.record import rfc3339
 
 MAX_DEAD = 1000
 MAX_IDS = 1000
+MAX_WORD = 200
 
 
 class Alarms(AlarmCounts, Protocol):
@@ -62,20 +63,18 @@ class AlarmOperations:
         """Dead letters."""
         uid = request.query.get("uid")
         limit = number_in(request, "limit", 100, MAX_DEAD) or 0
-        found = self._alarms.dead(request.query.get("sink"), None if uid is None else uid_of(uid), limit)
+        sink = _word(request.query.get("sink"), "sink")
+        found = self._alarms.dead(sink, None if uid is None else uid_of(uid), limit)
         times = ("at", "deadAt")
         return reply({"items": [row | {name: rfc3339(row[name]) for name in times} for row in found]})
 
     async def replay_alarms(self, request: web.Request) -> web.Response:
         """Dead letters back into the queue."""
         body = await read_object(request, "sink", "uid", "ids")
-        sink, uid, ids = body.get("sink"), body.get("uid"), body.get("ids")
-        if sink is not None and not isinstance(sink, str):
-            raise invalid("sink", "must be the name of a sink")
-        if ids is not None and (not isinstance(ids, list) or not all(isinstance(each, str) for each in ids)):
-            raise invalid("ids", "must be a list of event ids")
-        if ids is not None and len(ids) > MAX_IDS:
-            raise invalid("ids", f"must be at most {MAX_IDS}")
+        sink, uid, ids = _word(body.get("sink"), "sink"), body.get("uid"), body.get("ids")
+        if ids is not None and (not isinstance(ids, list) or len(ids) > MAX_IDS or None in ids):
+            raise invalid("ids", f"must be a list of at most {MAX_IDS} event ids")
+        ids = None if ids is None else [str(_word(each, f"ids[{index}]")) for index, each in enumerate(ids)]
         return reply({"replayed": self._alarms.replay(sink, None if uid is None else uid_of(uid), ids)})
 
     async def put_alarm_sink(self, request: web.Request) -> web.Response:
@@ -103,6 +102,13 @@ class AlarmOperations:
         if result is None:
             raise ManageError(404, "sink_unknown", "there is no sink of this name in rop.json")
         return _applied(result)
+
+
+def _word(value: object, field: str) -> str | None:
+    """A short text without anything unusual; None stays None."""
+    if value is not None and (not isinstance(value, str) or len(value) > MAX_WORD or not value.isprintable()):
+        raise invalid(field, f"must be at most {MAX_WORD} printable characters")
+    return value
 
 
 def _applied(result: ApplyResult) -> web.Response:

@@ -124,6 +124,9 @@ async def test_sinks_dead_letters_and_replay_by_management(
     ]:
         status, refusal = await manage("PUT", f"/alarms/sinks/{name}", wrong, fence="1")
         assert status == 422 and "passwd" not in json.dumps(refusal), name
+    for wrong in ({"sink": 1}, {"sink": "\ud800"}, {"uid": "x"}, {"ids": "x"}, {"ids": [None]}, {"ids": ["a\n"]}):
+        assert (await manage("POST", "/alarms/replay", wrong))[0] == 422
+    assert await manage("POST", "/alarms/replay", {"ids": []}) == (200, {"replayed": 0})
     line = await camera.signaling()
     hook.status = 404
     await alarm(line, 0, 1)

@@ -75,7 +75,11 @@ def list_faults(markdown: bool) -> None:
 @click.option("--name", default=None, help="Device name before anybody sets one.")
 @click.option("--battery", is_flag=True, help="Sleeps; holds only the keep-alive connection.")
 @click.option("--ptz", is_flag=True, help="Pans, tilts, zooms.")
-@click.option("--wifi", is_flag=True, help="Has WiFi beside the wire; battery cameras always do.")
+@click.option(
+    "--wifi",
+    is_flag=True,
+    help="Has WiFi, as battery cameras do; ROP-Home opens with virtual-home-key, ROP-Guest is open.",
+)
 @click.option("--h265", is_flag=True, help="H.265 instead of H.264.")
 @click.option("--setup-address", default="127.0.0.1", show_default=True)
 @click.option("--setup-port", type=click.IntRange(0, 65535), default=0, help="0: any free port.")

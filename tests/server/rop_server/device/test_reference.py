@@ -115,7 +115,7 @@ async def wifi(ref: Any) -> None:
 async def firmware(ref: Any, camera: Any, line: Any) -> None:
     ref.section(
         "Firmware",
-        "The name is taken as it stands in the path: letters, digits, `.`, `_`, `-`, `%`, blanks, no dot in"
+        "The name is taken as it stands in the path: letters, digits, `._-%`, blanks, no dot in"
         " front.\n"
         "Files can also be put into the folder by hand. An upgrade takes files that end in `pak` or `paks`.",
     )

@@ -1,5 +1,6 @@
 """Restoring an archive: everything is checked first, then a complete folder gets its name."""
 
+import glob
 import os
 import shutil
 from contextlib import suppress
@@ -90,6 +91,7 @@ def restore(
     if opened.items.root_key is not None:
         files[opened.identity.root_key_path] = opened.items.root_key
     scratch = target.with_name(f".{target.name}.{os.getpid()}.restore")
+    _sweep(target)
     try:
         scratch.mkdir(mode=0o700)
         _fill(scratch, files)
@@ -97,6 +99,14 @@ def restore(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return opened
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed restore left: it holds keys."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.restore"):
+        holder = left.name.split(".")[-2]
+        if holder.isdecimal() and not Path(f"/proc/{holder}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _fill(folder: Path, files: dict[str, bytes]) -> None:

@@ -14,22 +14,21 @@ import time
 REQUEST = b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def ask(sock: socket.socket) -> float:
-    """Seconds until the answer."""
+def ask(port: int) -> float:
+    """Seconds until a connection is taken and its request answered."""
     start = time.perf_counter()
-    sock.sendall(REQUEST)
-    if not sock.recv(4096):
-        raise ConnectionError
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+        sock.sendall(REQUEST)
+        if not sock.recv(4096):
+            raise ConnectionError("no answer")
     return time.perf_counter() - start
 
 
 def main() -> None:
     """Until the input ends."""
-    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        found = []
-        while not select.select([sys.stdin], [], [], 0.01)[0]:
-            found.append(ask(sock))
+    found = []
+    while not select.select([sys.stdin], [], [], 0.01)[0]:
+        found.append(ask(int(sys.argv[1])))
     print(json.dumps(found))
 
 

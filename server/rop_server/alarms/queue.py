@@ -116,8 +116,10 @@ class AlarmQueue:
 
     def oldest(self, sink: str) -> float | None:
         """When the oldest alarm that waits for a sink was raised."""
-        found: float | None = self._db.execute("SELECT min(at) FROM waiting WHERE sink = ?", (sink,)).fetchone()[0]
-        return found
+        found = self._db.execute(
+            "SELECT at FROM waiting WHERE sink = ? ORDER BY number LIMIT 1", (sink,)
+        ).fetchone()
+        return None if found is None else float(found[0])
 
     def dead(self, sink: str | None = None, uid: str | None = None, limit: int = 1000) -> list[DeadRow]:
         """Dead letters, newest first."""

@@ -93,6 +93,8 @@ def create(
         raise ArchiveError(Reason.ITEM_MISSING, "config.json")
     if not target.is_dir():
         raise ArchiveError(Reason.TARGET, f"{target} is not a directory")
+    if target.resolve().is_relative_to(directory.root.resolve()):
+        raise ArchiveError(Reason.TARGET, f"{target} lies in the data directory; what burns it burns the archives")
     with _alone(directory):
         _ensure_signer(directory)
         items, generation = _advance(directory, _collect_steady(directory))

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,3 +165,12 @@ def test_recipients_are_two_or_acknowledged(world):
         assert "AGE-SECRET" not in str(caught.value)
     with pytest.raises(ArchiveError):
         check_recipients(parse_recipients(f"a All {keys[0]}\nb All {keys[0]}"), None)
+
+
+def test_archives_lie_outside_of_the_data_directory(world):
+    before = sorted(world.directory.root.rglob("*"))
+    for folder in (world.directory.root, world.directory.root / "certs", world.shelf / "absent"):
+        with pytest.raises(ArchiveError) as caught:
+            replace(world, shelf=folder).archive()
+        assert caught.value.reason is Reason.TARGET
+    assert sorted(world.directory.root.rglob("*")) == before

@@ -21,7 +21,9 @@ from rop_server.net.tls import HANDSHAKING
 log = structlog.get_logger("rop.net")
 
 BACKLOG = 4096
-ACCEPTS_PER_TURN = 32
+# Few, so that a turn of the event loop stays short when thousands come back at once: the others wait in the
+# kernel's queue, and the answers of those let in are spread over later turns (docs/performance.md).
+ACCEPTS_PER_TURN = 4
 TLS_HANDSHAKE_LIMIT = 10.0
 TLS_SHUTDOWN_LIMIT = 5.0
 

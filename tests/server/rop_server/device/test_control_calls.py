@@ -7,6 +7,8 @@ import json
 import time
 from typing import Any
 
+import aiohttp
+
 from rop_wire import messages, xml
 from rop_wire.commands import Command
 from rop_wire.packet import REQUEST, Packet
@@ -247,3 +249,22 @@ async def test_the_capability_is_kept_until_the_device_is_offline_or_other_firmw
     back = await camera.signaling(firmware="v2")
     told.equip(back)
     assert (await client("PATCH", "{device}/ptz/zoom", zoom)).status == 200
+
+
+async def test_calls_are_counted_by_template(client: Any, line: Any, server: Any) -> None:
+    await client("PATCH", "{device}/ptz/zoom", {"channel": 0, "action": "inc"})
+    await client("PATCH", "{device}/ptz/zoom", {"channel": 77, "action": "inc"})
+    await client("GET", "/v1.0/anything")
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(server.site.directory.manage_socket))
+        ) as session,
+        session.get("http://localhost/manage/v1/metrics") as answer,
+    ):
+        page = await answer.text()
+    zoom = 'rop_client_calls_total{method="PATCH",path="/v1.0/devices/{uid}/ptz/zoom",status="%d"} 1.0'
+    assert zoom % 200 in page
+    assert zoom % 400 in page
+    assert 'rop_client_calls_total{method="-",path="-",status="404"} 1.0' in page
+    assert "rop_upgrades_running 0.0" in page
+    assert UID not in page

@@ -1,8 +1,8 @@
 """Any order of what devices and strangers do on 61003 and 61007, against a model of who is online.
 
 The connections are the server's own, fed with bytes; only the sockets are left out, so that thousands of orders
-are tried. What has to hold after every step: who is online, how many places of strangers are taken, that nothing waits
-for connections that are gone.
+are tried. What has to hold after every step: who is online, how many places of strangers are taken, that nothing
+waits for connections that are gone.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ class PortsMachine(RuleBasedStateMachine):
         self.strangers: set[int] = set()
         self.pipes: dict[int, Pipe] = {}
 
-    @rule(target=lines, uid=st.sampled_from(UIDS), media=st.booleans())
-    def connect(self, uid: str, media: bool) -> Any:
+    @rule(target=lines, uid=st.sampled_from(UIDS), media=st.booleans(), stage=st.sampled_from([0, 1, 2, 2, 2]))
+    def connect(self, uid: str, media: bool, stage: int) -> Any:
+        """`stage`: 0 says nothing, 1 says hello, 2 is online."""
         ticket = self.gate.enter("10.0.0.1")
         assert ticket is not None
         if media:
@@ -95,10 +96,18 @@ class PortsMachine(RuleBasedStateMachine):
         line.connection_made(pipe)
         self.strangers.add(id(line))
         channel = DeviceChannel(access_key(INDEX, uid), secret_access_key(KEY, uid_hash(uid)), bytes(32))
-        return line, uid, channel
+        each = (line, uid, channel)
+        if stage:
+            self._hello(each)
+        if stage == 2:
+            self._handshake(each, False)
+        return each
 
     @rule(each=lines)
     def hello(self, each: Any) -> None:
+        self._hello(each)
+
+    def _hello(self, each: Any) -> None:
         line, _, channel = each
         if id(line) in self.strangers and not line.closed:
             line.data_received(channel.hello())
@@ -107,6 +116,9 @@ class PortsMachine(RuleBasedStateMachine):
 
     @rule(each=lines, other=st.booleans())
     def handshake(self, each: Any, other: bool) -> None:
+        self._handshake(each, other)
+
+    def _handshake(self, each: Any, other: bool) -> None:
         line, uid, channel = each
         if not channel.established or line.closed:
             return

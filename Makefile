@@ -41,7 +41,7 @@ test: needs lint ## lint, then every test
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not bench" $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measurements: CPU seconds, KiB, ratios
-	@$(BIN)/python tests/load/bench.py
+	@PYTHONPATH=tools $(BIN)/python tests/load/bench.py
 
 fuzz: $(STAMP) ## ten million cases through every parser; FUZZ_CASES, FUZZ_TARGETS
 	@$(BIN)/python tests/fuzz/run.py

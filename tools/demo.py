@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from free_ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 QUICKSTART = ROOT / "examples" / "quickstart"
@@ -96,18 +98,6 @@ class Demo:
                 tail = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-8:]
                 return f"{name} ended with status {process.returncode}:\n  " + "\n  ".join(tail)
         return None
-
-
-def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    """Ports nobody listens on, all different."""
-    sockets = [socket.socket(socket.AF_INET, kind) for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 def write_fleet(demo: Demo) -> None:

@@ -5,7 +5,6 @@ import http.client
 import http.server
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from free_ports import free_ports
 
 BIN = Path(sys.executable).parent
 LOOPBACK_BROADCAST = "127.255.255.255"
@@ -33,18 +34,6 @@ PORTS = (
     "clientHttp",
 )
 PATIENCE = 30.0
-
-
-def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    """Ports below those the kernel gives to outgoing connections, which would take them before a server does."""
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            sock = held.enter_context(socket.socket(socket.AF_INET, kind))
-            with contextlib.suppress(OSError):
-                sock.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
-                found.append(sock.getsockname()[1])
-    return found
 
 
 def poll(what: str, read: Callable[[], Any], patience: float = PATIENCE) -> Any:

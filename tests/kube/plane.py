@@ -3,7 +3,6 @@
 import base64
 import datetime
 import json
-import socket
 import ssl
 import subprocess
 import threading
@@ -22,20 +21,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from free_ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN = 120.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 @dataclass

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
+from free_ports import free_ports
 from rop_data.layout import DataDir
 
 ROOT = Path(__file__).parents[2]
@@ -121,18 +121,6 @@ def pin(pid: int, last: bool) -> None:
     """Server on the last core, client on the others, so that neither takes the other's time."""
     if len(CORES) > 1:
         os.sched_setaffinity(pid, CORES[-1:] if last else CORES[:-1])
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 @contextlib.contextmanager

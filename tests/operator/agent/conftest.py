@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from free_ports import free_ports
 from rop_operator.adapters.process_table import ProcessId
 
 BIN = Path(sys.executable).parent
@@ -31,17 +32,6 @@ PORTS = (
     "clientHttp",
 )
 PATIENCE = 90.0
-
-
-def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, kind) for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 class Host:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from free_ports import free_ports
+
 BIN = Path(sys.executable).parent
 LOOPBACK_BROADCAST = "127.255.255.255"
 UID = "9527000100000001"
@@ -28,17 +30,6 @@ PORT_MEMBERS = (
     "clientHttp",
 )
 Run = Callable[..., Any]
-
-
-def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, kind) for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 def poll(what: str, read: Callable[[], Any], patience: float = 40.0) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from free_ports import free_ports
+
 BIN = Path(sys.executable).parent
 NUMBERS = itertools.count(1)
 LOOPBACK_BROADCAST = "127.255.255.255"
@@ -39,17 +41,6 @@ def shipped_rules() -> list[dict[str, Any]]:
     documents = yaml.safe_load_all((EXAMPLES / "operator.yaml").read_text())
     rules: list[dict[str, Any]] = next(d for d in documents if d["kind"] == "Role")["rules"]
     return rules
-
-
-def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, kind) for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 def poll(what: str, read: Callable[[], Any], patience: float = 40.0) -> Any:

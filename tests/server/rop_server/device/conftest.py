@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +21,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from free_ports import free_ports
 from rop_server.app import Server, running
 
 ROOT = Path(__file__).parents[4]
@@ -79,18 +77,6 @@ def told() -> ModuleType:
 def wire() -> ModuleType:
     """The module of the test camera."""
     return _camera_module()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, below those the kernel gives to outgoing connections."""
-    found: list[int] = []
-    with contextlib.ExitStack() as stack:
-        while len(found) < count:
-            sock = stack.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                sock.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
-                found.append(sock.getsockname()[1])
-    return found
 
 
 class Directory:

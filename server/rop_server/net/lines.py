@@ -17,7 +17,7 @@ from rop_server.net.tls import peer_certificate
 from rop_wire.auth import random_text, valid_uid
 from rop_wire.encrypted import ServerChannel, uid_hash
 from rop_wire.errors import ProtocolError
-from rop_wire.packet import Packet, PacketReader
+from rop_wire.packet import MAX_DATA, Packet, PacketReader
 
 log = structlog.get_logger("rop.net")
 
@@ -105,13 +105,13 @@ class Line(Connection, asyncio.Protocol):
             self._hub.received(self, packet)
 
 
-class SignalingLine(Line):
-    """A connection on 61005: mutual TLS, core packets."""
+class TlsLine(Line):
+    """Mutual TLS, core packets: the identity is the certificate's."""
 
     __slots__ = ("_reader",)
 
-    def __init__(self, hub: Hub, address: str, ticket: Ticket) -> None:
-        super().__init__(SIGNALING, hub, address, ticket)
+    def __init__(self, kind: str, hub: Hub, address: str, ticket: Ticket) -> None:
+        super().__init__(kind, hub, address, ticket)
         self._reader = PacketReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -123,10 +123,14 @@ class SignalingLine(Line):
             return
         self.uid = self.certificate.uid
         self._hub.opened(self)
+        self._identified()
         if not self._hub.admitted(self):
             self.close("refused")
             return
         self._ticket.release()
+
+    def _identified(self) -> None:
+        """Called once, when the certificate is known."""
 
     def data_received(self, data: bytes) -> None:
         if self.closed:
@@ -145,21 +149,15 @@ class SignalingLine(Line):
         self._write(packet.encode())
 
 
-class KeepAliveLine(Line):
-    """A connection on 61003: encrypted TCP."""
+class EncryptedLine(Line):
+    """Hello, then outer packets: the identity is the access key's."""
 
     __slots__ = ("_channel", "_greeted")
 
-    def __init__(self, hub: Hub, address: str, ticket: Ticket) -> None:
-        super().__init__(KEEP_ALIVE, hub, address, ticket)
-        settings = hub.settings
+    def __init__(self, kind: str, hub: Hub, address: str, ticket: Ticket) -> None:
+        super().__init__(kind, hub, address, ticket)
         self._greeted = False
-        self._channel = ServerChannel(
-            settings.device_keys,
-            settings.current_key_index,
-            random_text(NONCE_LENGTH).encode(),
-            settings.integrity,
-        )
+        self._channel = server_channel(hub)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -194,5 +192,37 @@ class KeepAliveLine(Line):
             self._write(self._channel.encode(packet))
 
     def _ending(self) -> None:
+        super()._ending()
         if self._channel.findings:
             log.warning("integrity", uid=self.uid, findings=dict(self._channel.findings))
+
+
+def server_channel(hub: Hub, clear_allowed: bool = False, max_length: int = MAX_DATA) -> ServerChannel:
+    """The server's side of encrypted TCP with the keys of now."""
+    settings = hub.settings
+    return ServerChannel(
+        settings.device_keys,
+        settings.current_key_index,
+        random_text(NONCE_LENGTH).encode(),
+        settings.integrity,
+        clear_allowed,
+        max_length,
+    )
+
+
+class SignalingLine(TlsLine):
+    """A connection on 61005."""
+
+    __slots__ = ()
+
+    def __init__(self, hub: Hub, address: str, ticket: Ticket) -> None:
+        super().__init__(SIGNALING, hub, address, ticket)
+
+
+class KeepAliveLine(EncryptedLine):
+    """A connection on 61003."""
+
+    __slots__ = ()
+
+    def __init__(self, hub: Hub, address: str, ticket: Ticket) -> None:
+        super().__init__(KEEP_ALIVE, hub, address, ticket)

@@ -5,22 +5,16 @@ Source: ROP v1.0 wire specification, device-protocol 5, 6, 7 and 11.1; discrepan
 
 from __future__ import annotations
 
-import asyncio
-from typing import cast
-
 import structlog
 
 from rop_server.core.connection import STREAM_TCP, STREAM_TLS
 from rop_server.core.hub import Hub
 from rop_server.media.relay import Relay
 from rop_server.net.gate import Ticket
-from rop_server.net.lines import NONCE_LENGTH, Line
-from rop_server.net.tls import peer_certificate
+from rop_server.net.lines import EncryptedLine, Line, TlsLine, server_channel
 from rop_wire import messages
-from rop_wire.auth import random_text, valid_uid
 from rop_wire.commands import Command
-from rop_wire.encrypted import ServerChannel, uid_hash
-from rop_wire.errors import ProtocolError, WireError
+from rop_wire.errors import WireError
 from rop_wire.packet import Packet, PacketReader
 
 log = structlog.get_logger("rop.net")
@@ -31,15 +25,14 @@ _MEDIA = (Command.LIVE_START, Command.REPLAY_START)
 
 
 class StreamLine(Line):
-    """What both kinds share: handshake, then media until the inactivity limit."""
+    """What both kinds share: handshake, then media until the inactivity limit.
 
-    __slots__ = ("_relay",)
+    Without slots, so that it can be joined with either framing; there are few of these.
+    """
 
-    def __init__(self, kind: str, hub: Hub, relay: Relay, address: str, ticket: Ticket) -> None:
-        super().__init__(kind, hub, address, ticket)
-        self._relay = relay
+    _relay: Relay
 
-    def _take(self, packets: list[Packet]) -> None:
+    def _deliver(self, packets: list[Packet]) -> None:
         for packet in packets:
             if self.closed:
                 return
@@ -75,106 +68,32 @@ class StreamLine(Line):
         return b""
 
     def _ending(self) -> None:
+        super()._ending()
         self._relay.carrier_lost(self)
 
 
-class StreamTlsLine(StreamLine):
-    """A connection on 61006: mutual TLS, core packets. Media are accepted before the handshake, too."""
-
-    __slots__ = ("_reader",)
+class StreamTlsLine(StreamLine, TlsLine):
+    """A connection on 61006. Media are accepted before the handshake, too."""
 
     def __init__(self, hub: Hub, relay: Relay, address: str, ticket: Ticket) -> None:
-        super().__init__(STREAM_TLS, hub, relay, address, ticket)
+        super().__init__(STREAM_TLS, hub, address, ticket)
+        self._relay = relay
         self._reader = PacketReader(MAX_MEDIA_PACKET)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self.certificate = peer_certificate(transport)
-        if self.certificate is None:
-            self.close("no UID in the certificate")
-            return
-        self.uid = self.certificate.uid
-        self._hub.opened(self)
+    def _identified(self) -> None:
         self.heartbeat_limit = self._hub.settings.socket_timeout
-        if not self._hub.admitted(self):
-            self.close("refused")
-            return
-        self._ticket.release()
-
-    def data_received(self, data: bytes) -> None:
-        if self.closed:
-            return
-        try:
-            packets = self._reader.feed(data)
-        except ProtocolError as error:
-            self.close(f"protocol: {error}")
-            return
-        self._take(packets)
-
-    def proves(self, uid: str) -> bool:
-        return self.certificate is not None and self.certificate.uid == uid
-
-    def send(self, packet: Packet) -> None:
-        self._write(packet.encode())
 
 
-class StreamTcpLine(StreamLine):
-    """A connection on 61007: hello, then outer packets, encrypted or in clear as the camera likes."""
-
-    __slots__ = ("_channel", "_greeted")
+class StreamTcpLine(StreamLine, EncryptedLine):
+    """A connection on 61007: outer packets encrypted or in clear, as the camera likes."""
 
     def __init__(self, hub: Hub, relay: Relay, address: str, ticket: Ticket) -> None:
-        super().__init__(STREAM_TCP, hub, relay, address, ticket)
-        settings = hub.settings
-        self._greeted = False
-        self._channel = ServerChannel(
-            settings.device_keys,
-            settings.current_key_index,
-            random_text(NONCE_LENGTH).encode(),
-            settings.integrity,
-            clear_allowed=True,
-            max_length=MAX_MEDIA_PACKET,
-        )
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._hub.opened(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self.closed:
-            return
-        channel = self._channel
-        try:
-            packets = channel.feed(data)
-        except ProtocolError as error:
-            self.close(f"protocol: {error}")
-            return
-        if not self._greeted:
-            self._write(channel.outgoing())
-            if channel.refused:
-                self.close(channel.refused)
-                return
-            if not channel.established:
-                return
-            self._greeted = True
-            self.heartbeat_at = self._hub.clock.monotonic()
-            self._ticket.release()
-        self._take(packets)
-
-    def proves(self, uid: str) -> bool:
-        return valid_uid(uid) and self._channel.uid_hash == uid_hash(uid)
-
-    def send(self, packet: Packet) -> None:
-        if not self.closed:
-            self._write(self._channel.encode(packet))
+        super().__init__(STREAM_TCP, hub, address, ticket)
+        self._relay = relay
+        self._channel = server_channel(hub, clear_allowed=True, max_length=MAX_MEDIA_PACKET)
 
     def _answer(self, told: messages.Handshake) -> bytes:
         interval = messages.heartbeat_interval_ms(told.network, told.operator)
         return messages.HandshakeReply(
             heartbeat_interval_ms=interval or int(self._hub.settings.socket_timeout * 500)
         ).encode()
-
-    def _ending(self) -> None:
-        super()._ending()
-        if self._channel.findings:
-            log.warning("integrity", uid=self.uid, findings=dict(self._channel.findings))

@@ -104,6 +104,7 @@ class DeviceService:
         entry = self._hub.registry.entry(uid)
         if entry is not None:
             entry.support = support
+        self._hub.events.capable(uid, support, self._hub.clock.wall())
         return support
 
     async def snapshot(self, uid: str, channel: int, stream_type: str, timeout: float) -> bytes:

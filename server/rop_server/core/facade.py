@@ -143,6 +143,10 @@ class CoreEvents(Protocol):
         """A battery device was woken by us."""
         ...
 
+    def capable(self, uid: str, support: Support, at: float) -> None:
+        """The device told what its channels can do."""
+        ...
+
     def learned(self, uid: str, settings: dict[str, object], how: str, at: float) -> None:
         """Settings of a device passed by (`how`: `Read` or `Written`), keyed like the management interface:
         `displayName`, `pir.enabled`, `pir.sensitivity`, `pir.reduceMistakes`, `alarm.enabled`.

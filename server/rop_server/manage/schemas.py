@@ -72,6 +72,21 @@ SCHEMAS: dict[str, Schema] = {
             of(serial=TEXT, notAfter=TIME, issuer=MAYBE, issuedAt=TIME, by=MAYBE, address=MAYBE),
         ),
         pinnedRoot=maybe(of(sha256=TEXT, assumed=FLAG)),
+        capability=maybe(
+            of(
+                channels=array(
+                    of(
+                        channel=NUMBER,
+                        streams=array(TEXT),
+                        rotates=FLAG,
+                        diagonals=FLAG,
+                        zooms=FLAG,
+                        focuses=FLAG,
+                        wifi=FLAG,
+                    )
+                )
+            )
+        ),
         registeredAt=TIME,
         access={"type": "string", "enum": ["Allowed", "Denied"]},
         claimed=FLAG,

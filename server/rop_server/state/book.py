@@ -22,6 +22,7 @@ from rop_server.state.journal import Event, Journal
 from rop_server.state.leadership import Leadership, Manager
 from rop_server.state.record import Certificate, Record, Setting, bounded
 from rop_server.state.tokens import TokenStore
+from rop_wire.messages import Support
 
 log = structlog.get_logger("rop.state")
 
@@ -207,6 +208,13 @@ class FactsBook:
         record.last_wake = at
         self.counts[("woken",)] += 1
         self._tell("device.woken", record, at)
+
+    def capable(self, uid: str, support: Support, at: float) -> None:
+        """The device told what its channels can do."""
+        record = self._record(uid)
+        if record.take_support(support):
+            self._dirty.add(uid)
+            self._tell("device.changed", record, at)
 
     def learned(self, uid: str, settings: dict[str, object], how: str, at: float) -> None:
         """Settings of a device passed by."""

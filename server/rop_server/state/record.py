@@ -9,10 +9,13 @@ from sys import intern
 from typing import Any
 
 from rop_server.core.facade import Battery, DeviceLink
+from rop_wire.messages import Channel, Support
 
 _TEXTS = ("family", "model", "firmware", "hardware", "address")
 _TIMES = ("first_seen", "last_seen", "since", "registered_at", "last_wake")
-_STORED = (*_TEXTS, *_TIMES, "pinned_root")
+_STORED = (*_TEXTS, *_TIMES, "pinned_root", "channels")
+# A recorder has some dozens of channels; a device that lists more is not believed further.
+MAX_CHANNELS = 64
 ONLINE, ASLEEP, OFFLINE, NEVER_SEEN = "Online", "Asleep", "Offline", "NeverSeen"
 
 
@@ -78,7 +81,13 @@ class Record:
     registered_at: float | None = None
     wakes: int = 0
     last_wake: float | None = None
+    channels: list[dict[str, Any]] | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
+
+    def take_support(self, support: Support) -> bool:
+        """What the channels can do; True when that is news."""
+        before, self.channels = self.channels, [_channel(each) for each in support.channels[:MAX_CHANNELS]]
+        return before != self.channels
 
     def take_link(self, link: DeviceLink) -> bool:
         """Copy the facts of a handshake; True when one of them is new. What a handshake lacks stays known."""
@@ -130,6 +139,7 @@ class Record:
             "pinnedRoot": None
             if self.pinned_root is None
             else {"sha256": self.pinned_root, "assumed": self.pinned_assumed},
+            "capability": None if self.channels is None else {"channels": self.channels},
             "registeredAt": rfc3339(self.registered_at),
             "access": "Denied" if denied else "Allowed",
             "claimed": claimed,
@@ -140,6 +150,18 @@ class Record:
                 for name, known in self.settings.items()
             },
         }
+
+
+def _channel(channel: Channel) -> dict[str, Any]:
+    return {
+        "channel": channel.number,
+        "streams": list(channel.stream_types),
+        "rotates": channel.rotates,
+        "diagonals": channel.rotates and channel.diagonals,
+        "zooms": channel.zooms,
+        "focuses": channel.focuses,
+        "wifi": channel.wifi_mode != 0,
+    }
 
 
 def _certificate_document(certificate: Certificate) -> dict[str, Any]:

@@ -84,6 +84,9 @@ class Facts:
     def woken(self, uid: str, at: float) -> None:
         self.told.append(("woken", uid))
 
+    def capable(self, uid: str, support: Any, at: float) -> None:
+        self.told.append(("capable", uid, support))
+
     def learned(self, uid: str, settings: dict[str, object], how: str, at: float) -> None:
         self.told.append(("learned", uid, settings, how))
 

@@ -17,6 +17,7 @@ from rop_server.state.book import FactsBook
 from rop_server.state.database import StateTooNew
 from rop_server.state.journal import Event
 from rop_server.state.leadership import NotManager
+from rop_wire.messages import Channel, Support
 
 UID = "95270000000TEST1"
 OTHER = "95270000000TEST2"
@@ -278,3 +279,24 @@ def test_the_file_is_private_and_its_format_guarded(book: FactsBook, tmp_path: P
     writer.close()
     with pytest.raises(StateTooNew, match="format 99"):
         FactsBook(path, clock)
+
+
+def test_what_a_device_can_do_is_kept_and_told_once(book: FactsBook, tmp_path: Path, clock: Any) -> None:
+    book.capable(UID, Support((Channel(0, 3, 5, 2, 1), Channel(1, 1))), 1.0)
+    book.capable(UID, Support((Channel(0, 3, 5, 2, 1), Channel(1, 1))), 2.0)
+    assert types(book) == ["device.changed"]
+    again = reopen(book, tmp_path, clock)
+    document = again.document(UID)
+    assert document is not None
+    first, second = document["capability"]["channels"]
+    assert first == {
+        "channel": 0,
+        "streams": ["mainStream", "subStream"],
+        "rotates": True,
+        "diagonals": False,
+        "zooms": True,
+        "focuses": True,
+        "wifi": True,
+    }
+    assert (second["streams"], second["rotates"], second["wifi"]) == (["mainStream"], False, False)
+    again.close()

@@ -10,7 +10,7 @@ from rop_operator.api.parse import model_at
 from rop_operator.api.registry import GROUP, VERSION, Column, Kind
 from rop_operator.api.rules import PRESERVE_UNKNOWN, VALIDATIONS, Relation, Transition
 
-_DROPPED = ("title", "additionalProperties", "$defs")
+_DROPPED = ("title", "$defs")
 
 
 def _flat(node: Any, definitions: Mapping[str, Any]) -> Any:
@@ -35,7 +35,7 @@ def _flat(node: Any, definitions: Mapping[str, Any]) -> Any:
     return {
         key: value if key == "properties" else _flat(value, definitions)
         for key, value in merged.items()
-        if key not in _DROPPED
+        if key not in _DROPPED and not (key == "additionalProperties" and isinstance(value, bool))
     }
 
 

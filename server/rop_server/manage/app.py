@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
@@ -17,10 +17,12 @@ from rop_server.manage.firmware import FirmwareOperations
 from rop_server.manage.gate import Gate
 from rop_server.manage.handlers import DeviceOperations, FleetOperations, reply
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
+from rop_server.manage.rotationops import RotationOperations
 from rop_server.manage.serverops import ServerOperations
 from rop_server.manage.streamops import StreamOperations
 from rop_server.media.report import StreamReport
 from rop_server.metrics import Metrics, Source
+from rop_server.rotation.item import Item, Rotating
 from rop_server.state.book import FactsBook
 
 log = structlog.get_logger("rop.manage")
@@ -77,6 +79,7 @@ def build_manage_app(
     firmware: FirmwareStore,
     streams: StreamReport | None = None,
     sources: Sequence[Source] = (),
+    rotations: Mapping[Item, Rotating] | None = None,
 ) -> web.Application:
     """The application of `/manage/v1`. Serve it with `rop_server.manage.listener.ManageListener`."""
     identity = control.identity()
@@ -91,6 +94,7 @@ def build_manage_app(
         FirmwareOperations(firmware),
         AlarmOperations(alarms),
         StreamOperations(streams),
+        RotationOperations(rotations or {}),
     )
     gate = Gate(book)
     app = web.Application(middlewares=[_refusals], client_max_size=MAX_BODY)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
 from rop_server.manage.schemas import SCHEMAS, ref
+from rop_server.rotation.item import Item
 
 _ERROR = {"application/json": {"schema": ref("Error")}}
 
@@ -49,6 +50,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     if "{uid}" in operation.path:
         schema = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}
         found.append({"name": "uid", "in": "path", "required": True, "schema": schema})
+    if "{item}" in operation.path:
+        items = {"type": "string", "enum": [item.value for item in Item]}
+        found.append({"name": "item", "in": "path", "required": True, "schema": items})
     if "{name}" in operation.path:
         named: dict[str, Any] = {"type": "string", "maxLength": 255}
         found.append({"name": "name", "in": "path", "required": True, "schema": named})

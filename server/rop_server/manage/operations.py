@@ -240,6 +240,29 @@ OPERATIONS: tuple[Operation, ...] = (
         replies={422: "`invalid_config` with field and rule; nothing is changed."},
         fenced=True,
     ),
+    Operation(
+        "GET",
+        "/rotations",
+        "list_rotations",
+        "What can be rotated and where each rotation is.",
+        "Observe",
+        reply=ref("RotationList"),
+    ),
+    Operation(
+        "POST",
+        "/rotations/{item}",
+        "take_rotation_step",
+        "Carry out one step of a rotation. Given again it answers the present state.",
+        "Admin",
+        body=ref("RotationOrder"),
+        reply=ref("Rotation"),
+        replies={
+            404: "`item_unknown`.",
+            409: "`generation_gap`, `wrong_phase`, `backup_required`, `root_sealed`, `canary_lost`, "
+            "`still_needed` or `not_supported`; nothing is changed.",
+        },
+        fenced=True,
+    ),
     Operation("GET", "/metrics", "metrics", "Metrics for Prometheus.", "Observe", content="text/plain"),
     Operation(
         "GET",

@@ -188,6 +188,32 @@ SCHEMAS: dict[str, Schema] = {
             )
         )
     ),
+    "Rotation": of(
+        item=TEXT,
+        generation=NUMBER,
+        target={"type": ["integer", "null"]},
+        phase=TEXT,
+        done=NUMBER,
+        total=NUMBER,
+        since=TIME,
+        detail=mapping(ANY),
+    ),
+    "RotationList": of(items=array(ref("Rotation"))),
+    "RotationOrder": {
+        "type": "object",
+        "properties": {
+            "step": {
+                "type": "string",
+                "enum": ["Prepare", "CrossSign", "Canary", "Roll", "Observe", "Retire", "Abort"],
+            },
+            "toGeneration": {"type": "integer", "minimum": 1},
+            "canary": array(TEXT),
+            "devicesPerMinute": {"type": "number", "exclusiveMinimum": 0},
+            "acknowledged": MAYBE,
+            "material": mapping(TEXT),
+        },
+        "required": ["step", "toGeneration"],
+    },
     "Manager": of(id=MAYBE, fence=NUMBER),
     "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
     "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import uvloop
 from rop_data.firmware import FirmwareStore
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
+from rop_server.rotation.item import PHASE_AFTER, Item, Order, RotationState, Step, due
 
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[[], Any]]:
@@ -63,6 +64,24 @@ class Manager:
         return answer
 
 
+class Steps:
+    """An item that only counts its steps."""
+
+    item = Item.DEVICE_KEY
+    steps = (Step.PREPARE, Step.ROLL, Step.RETIRE, Step.ABORT)
+
+    def __init__(self) -> None:
+        self.now = RotationState(self.item, 1)
+
+    def state(self) -> RotationState:
+        return self.now
+
+    async def take(self, order: Order) -> RotationState:
+        if due(self.now, order, self.steps):
+            self.now = replace(self.now, target=order.to_generation, phase=PHASE_AFTER[order.step])
+        return self.now
+
+
 @pytest.fixture
 def firmware(tmp_path: Path) -> FirmwareStore:
     return FirmwareStore(tmp_path / "firmware")
@@ -70,7 +89,8 @@ def firmware(tmp_path: Path) -> FirmwareStore:
 
 @pytest.fixture
 def app(devices: Any, book: Any, control: Any, clock: Any, firmware: FirmwareStore) -> Any:
-    return build_manage_app(devices, book, control, clock=clock, firmware=firmware)
+    rotations = {Item.DEVICE_KEY: Steps()}
+    return build_manage_app(devices, book, control, clock=clock, firmware=firmware, rotations=rotations)
 
 
 @pytest.fixture

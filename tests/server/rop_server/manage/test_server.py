@@ -86,6 +86,7 @@ WRITES: list[tuple[str, str, Any]] = [
     ("PUT", f"/claims/{UID}", None),
     ("DELETE", f"/claims/{UID}", None),
     ("DELETE", "/firmware/first.pak", None),
+    ("POST", "/rotations/DeviceKey", {"step": "Prepare", "toGeneration": 2}),
     ("PUT", "/config", {"members": {"heartBeatInterval": 30}}),
     ("POST", "/config/reload", None),
 ]
@@ -94,7 +95,10 @@ WRITES: list[tuple[str, str, Any]] = [
 def test_every_fenced_operation_is_tried_below() -> None:
     # Those of alarms are tried on a whole server, in device/test_alarms.py.
     fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced and not o.path.startswith("/alarms/")}
-    tried = {(method, path.replace(UID, "{uid}").replace("first.pak", "{name}")) for method, path, _ in WRITES}
+    tried = {
+        (method, path.replace(UID, "{uid}").replace("first.pak", "{name}").replace("DeviceKey", "{item}"))
+        for method, path, _ in WRITES
+    }
     assert tried == fenced
 
 

@@ -129,8 +129,8 @@ class Server:
             return self.control.ours.signal_commands
 
         rooms = Rooms(self.devices, effective, self.firmware, self.upgrades, self.scans, raw_commands)
-        routes = [PlayCalls(self.play).routes(), *rooms.routes()]
-        return build_client_app(self.devices, effective, lambda: self._ca_hash, CLOCK.wall, routes)
+        calls = [PlayCalls(self.play).calls(), *rooms.calls()]
+        return build_client_app(self.devices, effective, lambda: self._ca_hash, CLOCK.wall, calls)
 
     async def start(self, client_bind: str) -> None:
         """Open the remaining ports and begin to tick. Raises `PortInUse`."""

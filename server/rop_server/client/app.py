@@ -15,7 +15,8 @@ from aiohttp import web
 from rop_data.config import Config
 from rop_server.client.calls import DeviceCalls
 from rop_server.client.errors import ClientError
-from rop_server.client.exchange import JSON_TYPE, Answer, Asked, Call, Routes, Unserved, encode
+from rop_server.client.exchange import JSON_TYPE, Answer, Asked, Call, Calls, Unserved, encode
+from rop_server.client.operations import OPERATIONS
 from rop_server.client.paths import PathTable
 from rop_server.core.facade import CallError, Devices
 from rop_wire.errors import WireError
@@ -27,8 +28,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # Bodies that are read as a whole; firmware comes in pieces and has limits of its own.
 MAX_BODY = 65_536
-# Method and path template of every call the application serves.
-ROUTES = web.AppKey("routes", list[tuple[str, str]])
 # Answers by method, path template and status; what is not served has `-` for both.
 COUNTS = web.AppKey("counts", Counter[tuple[str, str, int]])
 NOT_FOUND_BODY = b'{"message":"resource not found."}'
@@ -37,12 +36,18 @@ NOT_FOUND_BODY = b'{"message":"resource not found."}'
 class ClientInterface:
     """Dispatches requests by their raw path and turns outcomes into the documented answers."""
 
-    def __init__(self, rooms: Sequence[Routes]) -> None:
-        merged = {route: call for room in rooms for route, call in room.items()}
-        self.routes = list(merged)
+    def __init__(self, rooms: Sequence[Calls]) -> None:
+        calls = {name: call for room in rooms for name, call in room.items()}
         self.counts: Counter[tuple[str, str, int]] = Counter()
-        named = {route: (route[1], call) for route, call in merged.items()}
-        self._table: PathTable[tuple[str, Call]] = PathTable(named)
+        self._table: PathTable[tuple[str, Call]] = PathTable(
+            {
+                (each.method, each.path): (each.path, calls.pop(each.name))
+                for each in OPERATIONS
+                if each.name in calls
+            }
+        )
+        if calls:
+            raise ValueError(f"calls that no operation describes: {', '.join(calls)}")
 
     @web.middleware
     async def dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -105,18 +110,17 @@ def build_client_app(
     config: Callable[[], Config],
     ca_hash: Callable[[], str],
     clock: Callable[[], float] = time.time,
-    more: Sequence[Routes] = (),
+    more: Sequence[Calls] = (),
 ) -> web.Application:
     """The application of 61009. `ca_hash` is the base64 SHA-256 of the root file; `clock` gives epoch seconds.
-    `more` are the routes of further rooms (recordings, WiFi, firmware, ...).
+    `more` are the calls of further rooms (recordings, WiFi, firmware, ...).
 
     Run it with `rop_server.client.listener.ClientListener`, which keeps the connection rules of client-api 1.
     """
-    interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).routes(), *more])
+    interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).calls(), *more])
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
     # The framework's router finds this one; without it, it would make an exception of every request.
     app.router.add_route("*", "/{any:.*}", _unreachable)
-    app[ROUTES] = interface.routes
     app[COUNTS] = interface.counts
     app.on_response_prepare.append(_no_software_names)
     return app

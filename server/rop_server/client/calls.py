@@ -11,7 +11,7 @@ from typing import Any
 from rop_data.config import Config
 from rop_server.client import validation
 from rop_server.client.errors import ClientError
-from rop_server.client.exchange import OK, JsonCall, Routes, encode, json_call
+from rop_server.client.exchange import OK, Calls, JsonCall, encode, json_call
 from rop_server.core.facade import DeviceLink, Devices, Request
 from rop_server.session import session_document
 from rop_wire import messages
@@ -41,21 +41,20 @@ class DeviceCalls:
         self._clock = clock
         self._listed: tuple[int, bytes] | None = None
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        device = "/v1.0/devices/{uid}"
-        calls: dict[tuple[str, str], JsonCall] = {
-            ("POST", "/v1.0/devices/initialization-session"): self.initialization_session,
-            ("GET", "/v1.0/devices"): self.list_devices,
-            ("GET", f"{device}/settings/general-config"): self.get_general,
-            ("PUT", f"{device}/settings/general-config"): self.put_general,
-            ("GET", f"{device}/settings/pir-config"): self.get_pir,
-            ("PUT", f"{device}/settings/pir-config"): self.put_pir,
-            ("GET", f"{device}/settings/alarm"): self.get_alarm,
-            ("PUT", f"{device}/settings/alarm"): self.put_alarm,
-            ("GET", f"{device}/states/battery"): self.get_battery,
+    def calls(self) -> Calls:
+        """Every call by its operation."""
+        calls: dict[str, JsonCall] = {
+            "initialization_session": self.initialization_session,
+            "list_devices": self.list_devices,
+            "get_general": self.get_general,
+            "put_general": self.put_general,
+            "get_pir": self.get_pir,
+            "put_pir": self.put_pir,
+            "get_alarm": self.get_alarm,
+            "put_alarm": self.put_alarm,
+            "get_battery": self.get_battery,
         }
-        return {route: json_call(call) for route, call in calls.items()}
+        return {name: json_call(call) for name, call in calls.items()}
 
     async def initialization_session(self, _path: dict[str, str], body: bytes) -> bytes:
         """A code for one UID, and where to go with it."""

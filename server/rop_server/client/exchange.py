@@ -65,7 +65,8 @@ class Asked:
 
 
 Call = Callable[[Asked], Awaitable[Answer]]
-Routes = Mapping[tuple[str, str], Call]
+# By the name of their operation.
+Calls = Mapping[str, Call]
 JsonCall = Callable[[dict[str, str], bytes], Awaitable[bytes]]
 
 

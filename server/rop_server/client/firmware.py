@@ -15,7 +15,7 @@ from rop_data.config import Config
 from rop_data.firmware import FirmwareError, FirmwareStore, Upload
 from rop_server.client import validation
 from rop_server.client.errors import ClientError
-from rop_server.client.exchange import OK, Answer, Asked, Routes, encode, json_call
+from rop_server.client.exchange import OK, Answer, Asked, Calls, encode, json_call
 from rop_server.core.upgrades import Upgrades
 
 log = structlog.get_logger("rop.client")
@@ -46,13 +46,12 @@ class FirmwareCalls:
         self._config = config
         self._places = asyncio.Semaphore(UPLOADS)
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        sessions = "/v1.0/devices/{uid}/upgrade-session"
+    def calls(self) -> Calls:
+        """Every call by its operation."""
         return {
-            ("POST", "/v1.0/firmware/{fileName}"): self.upload,
-            ("POST", sessions): json_call(self.begin),
-            ("GET", f"{sessions}/{{session-id}}"): json_call(self.status),
+            "upload": self.upload,
+            "begin_upgrade": json_call(self.begin),
+            "upgrade_status": json_call(self.status),
         }
 
     async def upload(self, asked: Asked) -> Answer:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from rop_server.client import validation
 from rop_server.client.calls import ask
 from rop_server.client.errors import ClientError, invalid
-from rop_server.client.exchange import OK, Answer, Asked, Routes, Unserved, encode
+from rop_server.client.exchange import OK, Answer, Asked, Calls, Unserved, encode
 from rop_server.core.facade import Devices
 from rop_wire import messages, xml
 from rop_wire.errors import EncodeError
@@ -25,10 +25,9 @@ class SignalCalls:
         self._devices = devices
         self._allowed = allowed
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        signal = "/v1.0/devices/{uid}/signal"
-        return {("GET", signal): self.get, ("POST", signal): self.post}
+    def calls(self) -> Calls:
+        """Every call by its operation."""
+        return {"get_signal": self.get, "post_signal": self.post}
 
     async def get(self, asked: Asked) -> Answer:
         """Send a command without payload, answer the device's document as JSON."""

@@ -9,8 +9,8 @@ import structlog
 from rop_data.config import Config
 from rop_server.client import validation
 from rop_server.client.errors import ClientError
-from rop_server.client.exchange import Answer, Asked, Routes
-from rop_server.client.ptz import MAX_CHANNEL, channel_of
+from rop_server.client.exchange import Answer, Asked, Calls
+from rop_server.client.ptz import channel_of
 from rop_server.core.facade import CallError, Devices
 from rop_wire.errors import WireError
 from rop_wire.messages import STREAM_BITS
@@ -25,16 +25,16 @@ class PictureCalls:
         self._devices = devices
         self._config = config
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        return {("GET", "/v1.0/devices/{uid}/snap/snapshot.jpg"): self.snapshot}
+    def calls(self) -> Calls:
+        """Every call by its operation."""
+        return {"snapshot": self.snapshot}
 
     async def snapshot(self, asked: Asked) -> Answer:
         """A JPEG picture. Whatever goes wrong with an online device is `snap_error`."""
         uid = validation.uid(asked.path["uid"])
         query = asked.query()
         stream_type = query.word("stream_type", STREAM_BITS)
-        number = query.whole("channel", 0, MAX_CHANNEL)
+        number = query.whole("channel", 0, validation.MAX_CHANNEL)
         if self._devices.link(uid) is None:
             raise ClientError("device_offline")
         try:

@@ -6,11 +6,10 @@ Source: ROP v1.0 wire specification, client-api 2.11 and 2.12.
 from __future__ import annotations
 
 from rop_server.client import validation
-from rop_server.client.exchange import JsonCall, Routes, encode, json_call
+from rop_server.client.exchange import Calls, encode, json_call
 from rop_server.media.sessions import PlaySessions
 from rop_wire.messages import STREAM_BITS
 
-MAX_CHANNEL = 31
 MAX_FILE_NAME = 255
 
 
@@ -20,21 +19,16 @@ class PlayCalls:
     def __init__(self, sessions: PlaySessions) -> None:
         self._sessions = sessions
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        device = "/v1.0/devices/{uid}"
-        calls: dict[tuple[str, str], JsonCall] = {
-            ("POST", f"{device}/live/play-session"): self.live,
-            ("POST", f"{device}/records/play-session"): self.replay,
-        }
-        return {route: json_call(call) for route, call in calls.items()}
+    def calls(self) -> Calls:
+        """Every call by its operation."""
+        return {"play_live": json_call(self.live), "play_record": json_call(self.replay)}
 
     async def live(self, path: dict[str, str], body: bytes) -> bytes:
         """The address of a live stream."""
         uid = validation.uid(path["uid"])
         document = validation.json_object(body)
         stream_type = validation.word(document.get("streamType"), "streamType", STREAM_BITS)
-        channel = validation.uint(document.get("channel"), "channel", 0, MAX_CHANNEL)
+        channel = validation.uint(document.get("channel"), "channel", 0, validation.MAX_CHANNEL)
         return _answer(await self._sessions.live(uid, channel, stream_type))
 
     async def replay(self, path: dict[str, str], body: bytes) -> bytes:
@@ -42,7 +36,7 @@ class PlayCalls:
         uid = validation.uid(path["uid"])
         document = validation.json_object(body)
         file_name = validation.text(document.get("fileName"), "fileName", 1, MAX_FILE_NAME)
-        channel = validation.uint(document.get("channel"), "channel", 0, MAX_CHANNEL)
+        channel = validation.uint(document.get("channel"), "channel", 0, validation.MAX_CHANNEL)
         return _answer(await self._sessions.replay(uid, channel, file_name))
 
 

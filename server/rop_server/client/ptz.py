@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from rop_server.client import validation
 from rop_server.client.errors import ClientError
-from rop_server.client.exchange import OK, Routes, json_call
+from rop_server.client.exchange import OK, Calls, json_call
 from rop_server.core.facade import Devices
 from rop_wire import messages
 
-MAX_CHANNEL = 31
 STEPS = {"inc": "Inc", "dec": "Dec"}
 DIRECTIONS = ("none", *messages.ROTATIONS)
 DIAGONALS = frozenset({"leftUp", "leftDown", "rightUp", "rightDown"})
@@ -31,13 +30,12 @@ class PtzCalls:
     def __init__(self, devices: Devices) -> None:
         self._devices = devices
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        ptz = "/v1.0/devices/{uid}/ptz"
+    def calls(self) -> Calls:
+        """Every call by its operation."""
         return {
-            ("PATCH", f"{ptz}/zoom"): json_call(self.zoom),
-            ("PATCH", f"{ptz}/focus"): json_call(self.focus),
-            ("POST", f"{ptz}/rotate"): json_call(self.rotate),
+            "zoom": json_call(self.zoom),
+            "focus": json_call(self.focus),
+            "rotate": json_call(self.rotate),
         }
 
     async def zoom(self, path: dict[str, str], body: bytes) -> bytes:
@@ -60,7 +58,7 @@ class PtzCalls:
         """Turn until told otherwise; `none` stops."""
         uid = validation.uid(path["uid"])
         document = validation.json_object(body)
-        number = validation.uint(document.get("channel"), "channel", 0, MAX_CHANNEL)
+        number = validation.uint(document.get("channel"), "channel", 0, validation.MAX_CHANNEL)
         direction = validation.word(document.get("direction"), "direction", DIRECTIONS)
         speed = validation.uint(document.get("speed"), "speed", 1, 64)
         channel = await channel_of(self._devices, uid, number)
@@ -76,5 +74,5 @@ class PtzCalls:
 def _step(path: dict[str, str], body: bytes) -> tuple[str, int, str]:
     uid = validation.uid(path["uid"])
     document = validation.json_object(body)
-    number = validation.uint(document.get("channel"), "channel", 0, MAX_CHANNEL)
+    number = validation.uint(document.get("channel"), "channel", 0, validation.MAX_CHANNEL)
     return uid, number, STEPS[validation.word(document.get("action"), "action", STEPS)]

@@ -11,8 +11,7 @@ from typing import Any
 from rop_server.client import validation
 from rop_server.client.calls import ask
 from rop_server.client.errors import invalid
-from rop_server.client.exchange import Answer, Asked, Routes, encode
-from rop_server.client.ptz import MAX_CHANNEL
+from rop_server.client.exchange import Answer, Asked, Calls, encode
 from rop_server.core.facade import Devices
 from rop_wire import messages
 from rop_wire.errors import ProtocolError
@@ -26,10 +25,9 @@ class RecordCalls:
     def __init__(self, devices: Devices) -> None:
         self._devices = devices
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        records = "/v1.0/devices/{uid}/records"
-        return {("GET", records): self.files, ("GET", f"{records}/calendar"): self.calendar}
+    def calls(self) -> Calls:
+        """Every call by its operation."""
+        return {"find_records": self.files, "calendar": self.calendar}
 
     async def files(self, asked: Asked) -> Answer:
         """Up to 40 recordings between two times, and a cursor to the next ones."""
@@ -48,7 +46,7 @@ class RecordCalls:
         """The days of a month with recordings."""
         uid = validation.uid(asked.path["uid"])
         query = asked.query()
-        channel = query.whole("channel", 0, MAX_CHANNEL)
+        channel = query.whole("channel", 0, validation.MAX_CHANNEL)
         year, month = query.whole("year", 2000, 3000), query.whole("month", 1, 12)
         told = messages.Calendar.decode(
             await ask(self._devices, uid, messages.CalendarGet((channel,), year, month))
@@ -66,7 +64,7 @@ def _range(asked: Asked) -> tuple[messages.FindFiles, int]:
     date = query.text("record_date", 1, 255)
     start_at, end_at = query.text("start_at", 1, 16), query.text("end_at", 1, 16)
     stream_type = query.word("stream_type", RECORDED)
-    channel = query.whole("channel", 0, MAX_CHANNEL)
+    channel = query.whole("channel", 0, validation.MAX_CHANNEL)
     token = query.maybe("next_token", 1, 255)
     rows = 0
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rop_data.config import Config
 from rop_data.firmware import FirmwareStore
-from rop_server.client.exchange import Routes
+from rop_server.client.exchange import Calls
 from rop_server.client.firmware import FirmwareCalls
 from rop_server.client.passthrough import SignalCalls
 from rop_server.client.pictures import PictureCalls
@@ -30,13 +30,13 @@ class Rooms:
     scans: Scans
     raw_commands: Callable[[], Collection[int]]
 
-    def routes(self) -> list[Routes]:
-        """The routes of every room, for `build_client_app(more=...)`."""
+    def calls(self) -> list[Calls]:
+        """The calls of every room, for `build_client_app(more=...)`."""
         return [
-            PtzCalls(self.devices).routes(),
-            PictureCalls(self.devices, self.config).routes(),
-            RecordCalls(self.devices).routes(),
-            WifiCalls(self.devices, self.config, self.scans).routes(),
-            FirmwareCalls(self.firmware, self.upgrades, self.config).routes(),
-            SignalCalls(self.devices, self.raw_commands).routes(),
+            PtzCalls(self.devices).calls(),
+            PictureCalls(self.devices, self.config).calls(),
+            RecordCalls(self.devices).calls(),
+            WifiCalls(self.devices, self.config, self.scans).calls(),
+            FirmwareCalls(self.firmware, self.upgrades, self.config).calls(),
+            SignalCalls(self.devices, self.raw_commands).calls(),
         ]

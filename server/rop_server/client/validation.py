@@ -16,6 +16,7 @@ from rop_wire.messages import DEVICE_NAME
 
 UID = re.compile(r"[A-Z0-9]{16}")
 COUNTRY = re.compile(r"[A-Z]{2}")
+MAX_CHANNEL = 31
 MAX_WIFI_BYTES = 127
 # The vendor's set, plus blank and all beyond ASCII (discrepancies B13). Backslash, tilde, backquote stay out.
 _WIFI = re.compile(r"[ !-\[\]-_a-}\u00a0-\U0010ffff]*")

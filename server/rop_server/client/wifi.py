@@ -13,7 +13,7 @@ from rop_data.config import Config
 from rop_server.client import validation
 from rop_server.client.calls import ask
 from rop_server.client.errors import ClientError
-from rop_server.client.exchange import OK, Routes, encode, json_call
+from rop_server.client.exchange import OK, Calls, encode, json_call
 from rop_server.client.scans import Scans
 from rop_server.core.facade import CallError, Devices
 from rop_wire import messages
@@ -30,15 +30,14 @@ class WifiCalls:
         self._config = config
         self._scans = scans
 
-    def routes(self) -> Routes:
-        """Method and path template of every call."""
-        device = "/v1.0/devices/{uid}"
+    def calls(self) -> Calls:
+        """Every call by its operation."""
         return {
-            ("GET", f"{device}/settings/wifi-config"): json_call(self.get_config),
-            ("PUT", f"{device}/settings/wifi-config"): json_call(self.put_config),
-            ("POST", f"{device}/wifi/scan-task"): json_call(self.scan),
-            ("GET", f"{device}/wifi/scan/{{session-id}}"): json_call(self.result),
-            ("POST", f"{device}/wifi/test"): json_call(self.test),
+            "get_wifi": json_call(self.get_config),
+            "put_wifi": json_call(self.put_config),
+            "scan_wifi": json_call(self.scan),
+            "wifi_networks": json_call(self.result),
+            "try_wifi": json_call(self.test),
         }
 
     async def get_config(self, path: dict[str, str], _body: bytes) -> bytes:

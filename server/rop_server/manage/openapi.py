@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
-from rop_server.manage.schemas import SCHEMAS, ref
+from rop_server.manage.schemas import SCHEMAS
 from rop_server.rotation.item import Item
+from rop_server.schema import ref
 
 _ERROR = {"application/json": {"schema": ref("Error")}}
 

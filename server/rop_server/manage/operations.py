@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rop_server.manage.schemas import of, ref
+from rop_server.schema import of, ref
 
 PREFIX = "/manage/v1"
 UID = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}

@@ -2,42 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Schema = dict[str, Any]
-
-TEXT: Schema = {"type": "string"}
-MAYBE: Schema = {"type": ["string", "null"]}
-TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
-NUMBER: Schema = {"type": "integer"}
-FLAG: Schema = {"type": "boolean"}
-ANY: Schema = {}
-
-
-def ref(name: str) -> Schema:
-    """A reference to a schema of the document."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def array(items: Schema) -> Schema:
-    """A list."""
-    return {"type": "array", "items": items}
-
-
-def of(*required: str, **members: Schema) -> Schema:
-    """An object; every member is required unless some are named."""
-    return {"type": "object", "properties": members, "required": list(required) or list(members)}
-
-
-def mapping(values: Schema) -> Schema:
-    """An object with free names."""
-    return {"type": "object", "additionalProperties": values}
-
-
-def maybe(schema: Schema) -> Schema:
-    """The value or null."""
-    return {"oneOf": [schema, {"type": "null"}]}
-
+from rop_server.schema import ANY, FLAG, MAYBE, NUMBER, TEXT, TIME, Schema, array, mapping, maybe, of, ref
 
 SCHEMAS: dict[str, Schema] = {
     "Error": of(error=of("symbol", "message", symbol=TEXT, message=TEXT, field=TEXT, rule=TEXT)),

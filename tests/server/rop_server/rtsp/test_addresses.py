@@ -22,7 +22,7 @@ Post = Callable[..., Any]
 @pytest_asyncio.fixture
 async def post(place: Any) -> AsyncIterator[Post]:
     """`await post(path, document)`: status and JSON."""
-    rooms = [PlayCalls(place.sessions).routes()]
+    rooms = [PlayCalls(place.sessions).calls()]
     app = build_client_app(place.site.devices, lambda: place.config, lambda: "hash", more=rooms)
     listener = ClientListener(app)
     await listener.start("127.0.0.1", 0)

@@ -32,12 +32,13 @@ from rop_server.client.listener import ClientListener
 from rop_server.client.play import PlayCalls
 from rop_server.client.report import ClientReport
 from rop_server.client.rooms import Rooms
-from rop_server.client.scans import Scans
 from rop_server.control import SiteControl, core_settings, upgrade_limits
 from rop_server.core.codes import Enrolment, SignedCertificate
 from rop_server.core.devices import DeviceService
 from rop_server.core.hub import Clock, Hub
+from rop_server.core.scans import Scans
 from rop_server.core.upgrades import Upgrades
+from rop_server.core.wifi import Wifi
 from rop_server.looplag import LoopLag
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
@@ -102,7 +103,7 @@ class Server:
         self.upgrades = Upgrades(
             self.hub, self.devices, self.firmware, lambda: upgrade_limits(self.control.effective)
         )
-        self.scans = Scans(self.devices, CLOCK.wall)
+        self.scans = Scans(Wifi(self.devices), CLOCK.wall)
         client_app = self._client_app()
         self.client = ClientListener(client_app)
         client_report = ClientReport(client_app, self.upgrades)
@@ -114,6 +115,7 @@ class Server:
             build_manage_app(
                 *(self.devices, book, self.control, sinks),
                 firmware=self.firmware,
+                scans=self.scans,
                 streams=streams,
                 sources=(self.lag.collect, self._connection_metrics, client_report.families),
             )

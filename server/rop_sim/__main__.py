@@ -80,6 +80,7 @@ def list_faults(markdown: bool) -> None:
     is_flag=True,
     help="Has WiFi, as battery cameras do; ROP-Home opens with virtual-home-key, ROP-Guest is open.",
 )
+@click.option("--no-wire", is_flag=True, help="Has WiFi only: a network it cannot join is its last one.")
 @click.option("--h265", is_flag=True, help="H.265 instead of H.264.")
 @click.option("--setup-address", default="127.0.0.1", show_default=True)
 @click.option("--setup-port", type=click.IntRange(0, 65535), default=0, help="0: any free port.")
@@ -109,7 +110,7 @@ def camera(state: Path, uid: str, strict: bool, **options: Any) -> None:
     Example:  ropsim camera --state /tmp/cam --uid 95270001ABCDEFGH --battery
     """
     flags = {name: options[name] for name in ("battery", "ptz", "h265", "wifi")}
-    traits = Traits(uid, options["model"], **flags)
+    traits = Traits(uid, options["model"], wired=not options["no_wire"], **flags)
     sys.exit(uvloop.run(_camera(state, traits, options, strict)))
 
 
@@ -171,6 +172,8 @@ def _request(command: str, value: str | None) -> dict[str, Any]:
             return {"do": "set-alarm", "enabled": switch[word]}
         case "set-pir", str(text):
             return {"do": "set-pir", "pir": json.loads(text)}
+        case "set-wifi", str(ssid):
+            return {"do": "set-wifi", "ssid": ssid}
         case "set-fault", str(word):
             return {"do": "set-fault", "fault": word}
         case "set-battery", str(percent):
@@ -189,7 +192,7 @@ def ctl(state: Path, command: str, value: str | None) -> None:
 
     \b
     COMMAND: status, alarm [TYPE], set-name NAME, set-alarm on|off, set-pir JSON, set-battery PERCENT,
-             set-fault NAME[=NUMBER], clear-faults, disconnect, reset
+             set-wifi SSID, set-fault NAME[=NUMBER], clear-faults, disconnect, reset
     Example:  ropsim ctl --state /tmp/cam set-name Garden
     """
     try:

@@ -38,10 +38,12 @@ class Answers:
         faults: Faults,
         upgrade: Upgrade,
         install: Callable[[Installation], None],
+        roam: Callable[[], None],
     ) -> None:
         self._device = device
         self._upgrade = upgrade
         self._install = install
+        self._roam = roam
         self._streams = streams
         self._films = films
         self._faults = faults
@@ -85,6 +87,8 @@ class Answers:
         else:
             for answer in self._device.answer(request):
                 link.send(answer)
+            if request.command == Command.SET_WIFI:
+                self._roam()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

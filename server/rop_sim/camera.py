@@ -94,11 +94,14 @@ class Camera:
         )
         self.streams.on_violation = self._violated
         self.streams.on_stale = self._stale
+        self._roam_seconds = reconnect_min
         self._upgrade = Upgrade(self.faults, extras.reboot_seconds)
-        self._away_until = 0.0
+        self._away_until = LONGEST_AWAY if self._astray else 0.0
         self._empty = False
         self.device.drain_per_hour = extras.drain_per_hour if traits.battery else 0.0
-        self._answers = Answers(self.device, self.streams, films, self.faults, self._upgrade, self._install)
+        self._answers = Answers(
+            self.device, self.streams, films, self.faults, self._upgrade, self._install, self._roam
+        )
 
     # -- set-up ---------------------------------------------------------------------------------
 
@@ -192,6 +195,16 @@ class Camera:
         self.device.save()
         self.log("installing", firmware=plan.firmware, back=plan.back.value)
         self._leave(LONGEST_AWAY if plan.back is Return.NEVER else plan.away)
+
+    @property
+    def _astray(self) -> bool:
+        """Whether it uses WiFi and is in no network."""
+        return self.traits.network == "wifi" and self.device.settings.astray
+
+    def _roam(self) -> None:
+        """A camera without a wire changes its network: it is away for a moment, or for good."""
+        if self.traits.network == "wifi":
+            self._leave(LONGEST_AWAY if self._astray else self._roam_seconds)
 
     async def _pause(self) -> None:
         self._changed.clear()
@@ -456,6 +469,8 @@ class Camera:
                 setattr(settings, name, value)
         self.device.save()
         self.log("changed-locally", **members)
+        if "wifi" in members:
+            self._changed.set()
         if "battery" in members and not self._flat() and self._empty:
             self._empty = False
             self._changed.set()

@@ -42,6 +42,8 @@ async def perform(camera: Camera, request: dict[str, Any]) -> dict[str, Any]:
             camera.change(pir=pir)
         case {"do": "set-battery", "percent": int(percent)} if 0 <= percent <= 100:
             camera.change(battery=percent)
+        case {"do": "set-wifi", "ssid": str(ssid)} if camera.traits.radio:
+            camera.change(wifi=ssid, astray=False)
         case {"do": "set-fault", "fault": str(word)}:
             camera.faults.set(word)
         case {"do": "clear-faults"}:

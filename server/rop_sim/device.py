@@ -45,6 +45,8 @@ class Settings:
     ptz: str = "stop"
     wifi: str = air.AROUND[0].ssid
     country: str = "DE"
+    # It joined a network that its key does not open: nobody reaches it by WiFi.
+    astray: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ class Device:
         if word == "write":
             # Joined without a try, as real cameras do.
             settings.wifi, settings.country = wanted.ssid, wanted.country_code
+            settings.astray = network is None
             self.save()
         self.log(word, command=request.command, wifi=wanted.ssid, usable=network is not None)
         return request.reply(OK if network is not None or word == "write" else BAD_REQUEST)

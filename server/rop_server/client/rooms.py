@@ -13,10 +13,11 @@ from rop_server.client.passthrough import SignalCalls
 from rop_server.client.pictures import PictureCalls
 from rop_server.client.ptz import PtzCalls
 from rop_server.client.records import RecordCalls
-from rop_server.client.scans import Scans
 from rop_server.client.wifi import WifiCalls
 from rop_server.core.facade import Devices
+from rop_server.core.scans import Scans
 from rop_server.core.upgrades import Upgrades
+from rop_server.core.wifi import Wifi
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Rooms:
             PtzCalls(self.devices).calls(),
             PictureCalls(self.devices, self.config).calls(),
             RecordCalls(self.devices).calls(),
-            WifiCalls(self.devices, self.config, self.scans).calls(),
+            WifiCalls(Wifi(self.devices), self.config, self.scans).calls(),
             FirmwareCalls(self.firmware, self.upgrades, self.config).calls(),
             SignalCalls(self.devices, self.raw_commands).calls(),
         ]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from rop_server.client.ptz import DIRECTIONS, STEPS
 from rop_server.client.records import RECORDED as RECORDED_STREAMS
-from rop_server.client.validation import MAX_CHANNEL, MAX_WIFI_BYTES
+from rop_server.client.validation import MAX_CHANNEL
+from rop_server.core.wifi import MAX_BYTES
 from rop_server.schema import FLAG, TEXT, Schema, array, of
 from rop_wire.messages import STREAM_BITS
 from rop_wire.symbols import SYMBOLS
@@ -31,8 +32,8 @@ SESSION_ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9]{32}$"}
 _WIFI: Schema = {
     "type": "string",
     "pattern": "^[ !-\\[\\]-_a-}\\u00a1-\\uffff]*$",
-    "maxLength": MAX_WIFI_BYTES,
-    "description": f"{MAX_WIFI_BYTES} bytes of UTF-8 at most; no backslash, tilde, backquote, control character.",
+    "maxLength": MAX_BYTES,
+    "description": f"{MAX_BYTES} bytes of UTF-8 at most; no backslash, tilde, backquote, control character.",
 }
 NETWORK: Schema = of(
     ssid={**_WIFI, "minLength": 1},

@@ -12,14 +12,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from rop_server.client.errors import invalid
+from rop_server.core import wifi
 from rop_wire.messages import DEVICE_NAME
 
 UID = re.compile(r"[A-Z0-9]{16}")
-COUNTRY = re.compile(r"[A-Z]{2}")
 MAX_CHANNEL = 31
-MAX_WIFI_BYTES = 127
-# The vendor's set, plus blank and all beyond ASCII (discrepancies B13). Backslash, tilde, backquote stay out.
-_WIFI = re.compile(r"[ !-\[\]-_a-}\u00a0-\U0010ffff]*")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _MAX_FIELDS = 64
 
@@ -70,20 +67,14 @@ def word(value: object, field: str, words: Collection[str]) -> str:
 
 def wifi_text(value: object, field: str, low: int) -> str:
     """An SSID or a WiFi key: `low` to 127 bytes of UTF-8. The value is in no error."""
-    if not isinstance(value, str) or not _WIFI.fullmatch(value) or not value.isprintable():
-        raise invalid(field)
-    try:
-        length = len(value.encode())
-    except UnicodeEncodeError:
-        raise invalid(field) from None
-    if not low <= length <= MAX_WIFI_BYTES:
+    if not isinstance(value, str) or not wifi.is_text(value, low):
         raise invalid(field)
     return value
 
 
 def country(value: object, field: str = "countryCode") -> str:
     """Two capital letters."""
-    if not isinstance(value, str) or not COUNTRY.fullmatch(value):
+    if not isinstance(value, str) or not wifi.is_country(value):
         raise invalid(field)
     return value
 

@@ -1,7 +1,6 @@
 """WiFi of a device: in use, set, networks around, test.
 
-Source: ROP v1.0 wire specification, client-api 2.15, device-protocol 10.10; discrepancies A6, A7, B12, B13, B29,
-C3.8.
+Source: ROP v1.0 wire specification, client-api 2.15; discrepancies A6, A7, B12, B29.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from typing import Any
 
 from rop_data.config import Config
 from rop_server.client import validation
-from rop_server.client.calls import ask
-from rop_server.client.errors import ClientError
 from rop_server.client.exchange import OK, Calls, encode, json_call
-from rop_server.client.scans import Scans
-from rop_server.core.facade import CallError, Devices
+from rop_server.core.facade import CallError
+from rop_server.core.scans import Scans
+from rop_server.core.wifi import Network, Wifi
 from rop_wire import messages
 from rop_wire.errors import WireError
 
@@ -25,8 +23,8 @@ _ENCRYPT_MODES = {False: "none", True: "auto"}
 class WifiCalls:
     """The WiFi calls; all but the result of a scan need a device with WiFi on channel 0."""
 
-    def __init__(self, devices: Devices, config: Callable[[], Config], scans: Scans) -> None:
-        self._devices = devices
+    def __init__(self, wifi: Wifi, config: Callable[[], Config], scans: Scans) -> None:
+        self._wifi = wifi
         self._config = config
         self._scans = scans
 
@@ -42,9 +40,7 @@ class WifiCalls:
 
     async def get_config(self, path: dict[str, str], _body: bytes) -> bytes:
         """The WiFi in use."""
-        uid = validation.uid(path["uid"])
-        await self._need_wifi(uid)
-        told = messages.WifiConfig.decode(await ask(self._devices, uid, messages.WifiGet()))
+        told = await self._wifi.in_use(validation.uid(path["uid"]))
         document: dict[str, Any] = {"ssid": told.ssid, "channel": told.channel}
         if told.country_code is not None:
             document["countryCode"] = told.country_code
@@ -52,15 +48,14 @@ class WifiCalls:
 
     async def put_config(self, path: dict[str, str], body: bytes) -> bytes:
         """Join a network."""
-        uid, ssid, key, country = _network(path, body)
-        await self._need_wifi(uid)
-        await self._devices.call(uid, messages.WifiSet(ssid, key, country))
+        uid, network = _network(path, body)
+        await self._wifi.join(uid, network)
         return OK
 
     async def scan(self, path: dict[str, str], _body: bytes) -> bytes:
         """Look for networks in the background."""
         uid = validation.uid(path["uid"])
-        await self._need_wifi(uid)
+        await self._wifi.need(uid)
         config = self._config()
         # Seconds, unlike the other durations of the configuration.
         life = float(config.get("wifiSessionTTL"))
@@ -76,14 +71,10 @@ class WifiCalls:
 
     async def test(self, path: dict[str, str], body: bytes) -> bytes:
         """Try a network without joining it; only a device with a wire can."""
-        uid, ssid, key, country = _network(path, body)
-        await self._need_wifi(uid)
-        link = self._devices.link(uid)
-        if link is None or not link.wired:
-            raise ClientError("device_offline" if link is None else "cmd_not_support")
-        limit = self._config().seconds("wifi.testWifiTimeout")
+        uid, network = _network(path, body)
+        await self._wifi.need_wire(uid)
         try:
-            await self._devices.call(uid, messages.WifiTest(ssid, key, country), timeout=limit)
+            await self._wifi.test(uid, network, self._config().seconds("wifi.testWifiTimeout"))
         except CallError as error:
             if error.symbol == "cmd_timeout":
                 raise
@@ -92,19 +83,14 @@ class WifiCalls:
             return encode({"status": "error"})
         return encode({"status": "success"})
 
-    async def _need_wifi(self, uid: str) -> None:
-        channel = (await self._devices.support(uid)).channel(0)
-        if channel is None or not channel.wifi_mode:
-            raise ClientError("cmd_not_support")
 
-
-def _network(path: dict[str, str], body: bytes) -> tuple[str, str, str, str]:
-    """UID, SSID, key, country of a request."""
+def _network(path: dict[str, str], body: bytes) -> tuple[str, Network]:
+    """UID and network of a request."""
     uid = validation.uid(path["uid"])
     document = validation.json_object(body)
     ssid = validation.wifi_text(document.get("ssid"), "ssid", 1)
     key = validation.wifi_text(document.get("key"), "key", 0)
-    return uid, ssid, key, validation.country(document.get("countryCode"))
+    return uid, Network(ssid, key, validation.country(document.get("countryCode")))
 
 
 def _listed(network: messages.WifiNetwork) -> dict[str, Any]:

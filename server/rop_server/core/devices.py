@@ -92,12 +92,12 @@ class DeviceService:
             self._hub.events.learned(uid, learned[0], learned[1], self._hub.clock.wall())
         return payload
 
-    async def support(self, uid: str) -> messages.Support:
+    async def support(self, uid: str, *, wake: bool = True) -> messages.Support:
         """Every channel and what it can do, asked once and kept until the device leaves the list."""
         entry = self._hub.registry.entry(uid)
         if entry is not None and entry.support is not None:
             return entry.support
-        payload = await self.call(uid, messages.SupportGet())
+        payload = await self.call(uid, messages.SupportGet(), wake=wake)
         if not payload:
             raise CallError("cmd_exec_error", "empty answer")
         support = messages.Support.decode(payload)

@@ -101,7 +101,7 @@ class Devices(Protocol):
         """
         ...
 
-    async def support(self, uid: str) -> Support:
+    async def support(self, uid: str, *, wake: bool = True) -> Support:
         """Every channel and what it can do (199), asked once and kept until the device is offline.
 
         Raises as `call`; `rop_wire.errors.WireError` for a document that breaks the protocol.
@@ -143,13 +143,18 @@ class CoreEvents(Protocol):
         """A battery device was woken by us."""
         ...
 
+    def networked(self, uid: str, wired: bool, at: float) -> None:
+        """The device told which network it uses: the wired one, or another."""
+        ...
+
     def capable(self, uid: str, support: Support, at: float) -> None:
         """The device told what its channels can do."""
         ...
 
     def learned(self, uid: str, settings: dict[str, object], how: str, at: float) -> None:
         """Settings of a device passed by (`how`: `Read` or `Written`), keyed like the management interface:
-        `displayName`, `pir.enabled`, `pir.sensitivity`, `pir.reduceMistakes`, `alarm.enabled`.
+        `displayName`, `pir.enabled`, `pir.sensitivity`, `pir.reduceMistakes`, `alarm.enabled`, `wifi.ssid`,
+        `wifi.countryCode`.
         """
         ...
 

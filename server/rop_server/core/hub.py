@@ -249,7 +249,9 @@ class Hub:
         except WireError:
             log.info("network-report", uid=connection.uid, message="unreadable")
             return
-        self.registry.report_network(connection.uid, report.network == "wire")
+        wired = report.network == "wire"
+        self.registry.report_network(connection.uid, wired)
+        self.events.networked(connection.uid, wired, self.clock.wall())
 
     # -- requests of ours -------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ def learned_from(request: Request, payload: bytes) -> tuple[dict[str, object], s
             return _pir(messages.PirConfig.decode(payload)), "Read"
         if isinstance(request, messages.AlarmSwitchGet):
             return {"alarm.enabled": messages.AlarmSwitch.decode(payload).enabled}, "Read"
+        if isinstance(request, messages.WifiGet):
+            told = messages.WifiConfig.decode(payload)
+            return _wifi(told.ssid, told.country_code), "Read"
     except WireError:
         return None
     if isinstance(request, messages.GeneralConfigSet):
@@ -24,11 +27,19 @@ def learned_from(request: Request, payload: bytes) -> tuple[dict[str, object], s
         return _pir(request), "Written"
     if isinstance(request, messages.AlarmSwitchSet):
         return {"alarm.enabled": request.enabled}, "Written"
+    if isinstance(request, messages.WifiSet):
+        return _wifi(request.ssid, request.country_code), "Written"
     return None
 
 
 def _name(name: str | None) -> dict[str, object]:
     return {} if name is None else {"displayName": name}
+
+
+def _wifi(ssid: str, country: str | None) -> dict[str, object]:
+    """Never the key."""
+    told: dict[str, object] = {"wifi.ssid": ssid} if ssid else {}
+    return told | ({"wifi.countryCode": country} if country else {})
 
 
 def _pir(config: messages.PirConfig) -> dict[str, object]:

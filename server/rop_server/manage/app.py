@@ -10,6 +10,8 @@ from aiohttp import web
 
 from rop_data.firmware import FirmwareStore
 from rop_server.core.facade import Devices
+from rop_server.core.scans import Scans
+from rop_server.core.wifi import Wifi
 from rop_server.manage.alarmops import AlarmOperations, Alarms
 from rop_server.manage.control import Control
 from rop_server.manage.errors import ManageError
@@ -20,6 +22,7 @@ from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
 from rop_server.manage.rotationops import RotationOperations
 from rop_server.manage.serverops import ServerOperations
 from rop_server.manage.streamops import StreamOperations
+from rop_server.manage.wifiops import WifiOperations
 from rop_server.media.report import StreamReport
 from rop_server.metrics import Metrics, Source
 from rop_server.rotation.item import Item, Rotating
@@ -77,6 +80,7 @@ def build_manage_app(
     clock: Callable[[], float] = time.time,
     *,
     firmware: FirmwareStore,
+    scans: Scans | None = None,
     streams: StreamReport | None = None,
     sources: Sequence[Source] = (),
     rotations: Mapping[Item, Rotating] | None = None,
@@ -95,6 +99,7 @@ def build_manage_app(
         AlarmOperations(alarms),
         StreamOperations(streams),
         RotationOperations(rotations or {}),
+        WifiOperations(devices, book, control, scans or Scans(Wifi(devices), clock)),
     )
     gate = Gate(book)
     app = web.Application(middlewares=[_refusals], client_max_size=MAX_BODY)

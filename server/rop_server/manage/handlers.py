@@ -91,7 +91,7 @@ class DeviceOperations:
     async def device_settings(self, request: web.Request) -> web.Response:
         """Write and read settings."""
         uid = _uid(request)
-        wake = word_of(request.query.get("wake", "never"), "wake", "never", "allow") == "allow"
+        wake = may_wake(request)
         body = await read_object(request, "write", "read")
         wanted = validate(body.get("write", {}), body.get("read", []))
         before = self._wakes(uid)
@@ -178,6 +178,11 @@ class FleetOperations:
     def _manager(self) -> dict[str, Any]:
         current = self._book.leadership.current
         return {"id": current.id, "fence": current.fence}
+
+
+def may_wake(request: web.Request) -> bool:
+    """Whether `wake` of the query allows to wake the device; without it, no."""
+    return word_of(request.query.get("wake", "never"), "wake", "never", "allow") == "allow"
 
 
 def _uid(request: web.Request) -> str:

@@ -32,6 +32,8 @@ class Operation:
     content: str = "application/json"
 
 
+WAKE: Mapping[str, Mapping[str, Any]] = {"wake": {"type": "string", "enum": ["never", "allow"]}}
+SLEEPER = {404: "`device_offline`.", 409: "`device_asleep`: it sleeps and `wake` is `never`."}
 UNKNOWN = {404: "`device_unknown`: no fact about this UID is known."}
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -70,10 +72,45 @@ OPERATIONS: tuple[Operation, ...] = (
         "device_settings",
         "Write and read settings of a device in one go, with one wake at most.",
         "Control",
-        query={"wake": {"type": "string", "enum": ["never", "allow"]}},
+        query=WAKE,
         body=ref("SettingsRequest"),
         reply=ref("SettingsAnswer"),
-        replies={404: "`device_offline`.", 409: "`device_asleep`: it sleeps and `wake` is `never`."},
+        replies=SLEEPER,
+        fenced=True,
+    ),
+    Operation(
+        "POST",
+        "/devices/{uid}/wifi/scan",
+        "scan_wifi",
+        "The networks around a device, scanned now. It takes up to half a minute.",
+        "Control",
+        query=WAKE,
+        reply=ref("WifiNetworks"),
+        replies=SLEEPER | {400: "`cmd_not_support`: it has no WiFi."},
+        fenced=True,
+    ),
+    Operation(
+        "POST",
+        "/devices/{uid}/wifi/test",
+        "test_wifi",
+        "Try a network without joining it; only a device that uses its wire can.",
+        "Control",
+        query=WAKE,
+        body=ref("WifiRequest"),
+        reply=of(usable={"type": "boolean"}),
+        replies=SLEEPER | {400: "`cmd_not_support`: it has no WiFi, or uses no wire."},
+        fenced=True,
+    ),
+    Operation(
+        "PUT",
+        "/devices/{uid}/wifi",
+        "join_wifi",
+        "Join a network. A device without a wire leaves its present one; whether it comes back is seen later.",
+        "Control",
+        query=WAKE,
+        body=ref("WifiRequest"),
+        reply=of(woke={"type": "boolean"}),
+        replies=SLEEPER | {400: "`cmd_not_support`: it has no WiFi."},
         fenced=True,
     ),
     Operation(

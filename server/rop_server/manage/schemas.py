@@ -37,6 +37,7 @@ SCHEMAS: dict[str, Schema] = {
             of(serial=TEXT, notAfter=TIME, issuer=MAYBE, issuedAt=TIME, by=MAYBE, address=MAYBE),
         ),
         pinnedRoot=maybe(of(sha256=TEXT, assumed=FLAG)),
+        wired={"type": ["boolean", "null"]},
         capability=maybe(
             of(
                 channels=array(
@@ -81,6 +82,22 @@ SCHEMAS: dict[str, Schema] = {
         "additionalProperties": False,
     },
     "SettingsAnswer": of(woke=FLAG, written=array(TEXT), values=mapping(ANY), errors=mapping(TEXT)),
+    "WifiRequest": {
+        "type": "object",
+        "properties": {
+            "ssid": {"type": "string", "minLength": 1, "maxLength": 127},
+            "key": {"type": "string", "maxLength": 127, "writeOnly": True},
+            "countryCode": {"type": "string", "pattern": "^[A-Z]{2}$"},
+        },
+        "required": ["ssid", "key", "countryCode"],
+        "additionalProperties": False,
+    },
+    "WifiNetworks": of(
+        woke=FLAG,
+        networks=array(
+            of(ssid=TEXT, signal={"type": ["integer", "null"]}, encrypted={"type": ["boolean", "null"]})
+        ),
+    ),
     "Session": of(
         uid=TEXT,
         caHash=TEXT,

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rop_server.core.facade import CallError, Devices, Request
+from rop_server.core.wifi import Wifi
 from rop_server.manage.errors import invalid
 from rop_wire import messages
 from rop_wire.errors import WireError
 
 PIR = ("pir.enabled", "pir.sensitivity", "pir.reduceMistakes")
 FIELDS = ("displayName", *PIR, "alarm.enabled")
-GROUPS: Mapping[str, tuple[str, ...]] = {"pir": PIR, "alarm": ("alarm.enabled",), "all": FIELDS}
+# Read only here; joining a network is an operation of its own.
+WIFI = ("wifi.ssid", "wifi.countryCode")
+READABLE = (*FIELDS, *WIFI)
+GROUPS: Mapping[str, tuple[str, ...]] = {"pir": PIR, "alarm": ("alarm.enabled",), "wifi": WIFI, "all": FIELDS}
 # After one of these no further command of the same request can succeed.
 LINK_LOST = frozenset(
     {
@@ -80,8 +84,8 @@ def validate(write: object, read: object) -> Wanted:
         raise invalid("read", "must be a list of fields or groups")
     fields: list[str] = []
     for index, name in enumerate(read):
-        if not isinstance(name, str) or (name not in FIELDS and name not in GROUPS):
-            raise invalid(f"read[{index}]", f"must be one of {', '.join((*FIELDS, *GROUPS))}")
+        if not isinstance(name, str) or (name not in READABLE and name not in GROUPS):
+            raise invalid(f"read[{index}]", f"must be one of {', '.join((*READABLE, *GROUPS))}")
         fields.extend(GROUPS.get(name, (name,)))
     return Wanted(write, tuple(dict.fromkeys(fields)))
 
@@ -132,6 +136,7 @@ class _Run:
         self._devices = devices
         self._uid = uid
         self._wake = wake
+        self._wifi = Wifi(devices)
         self.outcome = Outcome()
         self.lost: str | None = None
 
@@ -163,6 +168,23 @@ class _Run:
             payload = await self._ask(("alarm.enabled",), messages.AlarmSwitchGet())
             if payload is not None:
                 self._keep("alarm.enabled", payload, _alarm_in)
+        wifi = [name for name in WIFI if name in fields]
+        if wifi:
+            await self._read_wifi(wifi)
+
+    async def _read_wifi(self, fields: Sequence[str]) -> None:
+        if self.lost is not None:
+            self._fail(fields, self.lost)
+            return
+        try:
+            told = await self._wifi.in_use(self._uid, wake=self._wake)
+        except CallError as error:
+            self._failed(fields, error)
+        except WireError:
+            self._fail(fields, "server_internal_error")
+        else:
+            known = {"wifi.ssid": told.ssid, "wifi.countryCode": told.country_code}
+            self.outcome.values.update({name: known[name] for name in fields})
 
     async def _pir_request(self, fields: Sequence[str], wanted: Mapping[str, Any]) -> messages.PirSet | None:
         """The whole PIR document: what is wanted, over what the device has."""
@@ -208,10 +230,13 @@ class _Run:
         try:
             return await self._devices.call(self._uid, request, wake=self._wake)
         except CallError as error:
-            if error.symbol in LINK_LOST:
-                self.lost = error.symbol
-            self._fail(fields, error.symbol)
+            self._failed(fields, error)
             return None
+
+    def _failed(self, fields: Sequence[str], error: CallError) -> None:
+        if error.symbol in LINK_LOST:
+            self.lost = error.symbol
+        self._fail(fields, error.symbol)
 
     def _keep(self, name: str, payload: bytes, decode: Callable[[bytes], Any]) -> None:
         try:

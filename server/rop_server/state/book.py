@@ -209,6 +209,14 @@ class FactsBook:
         self.counts[("woken",)] += 1
         self._tell("device.woken", record, at)
 
+    def networked(self, uid: str, wired: bool, at: float) -> None:
+        """The device told which network it uses."""
+        record = self._record(uid)
+        if record.wired != wired:
+            record.wired = wired
+            self._dirty.add(uid)
+            self._tell("device.changed", record, at)
+
     def capable(self, uid: str, support: Support, at: float) -> None:
         """The device told what its channels can do."""
         record = self._record(uid)

@@ -13,7 +13,7 @@ from rop_wire.messages import Channel, Support
 
 _TEXTS = ("family", "model", "firmware", "hardware", "address")
 _TIMES = ("first_seen", "last_seen", "since", "registered_at", "last_wake")
-_STORED = (*_TEXTS, *_TIMES, "pinned_root", "channels")
+_STORED = (*_TEXTS, *_TIMES, "pinned_root", "channels", "wired")
 # A recorder has some dozens of channels; a device that lists more is not believed further.
 MAX_CHANNELS = 64
 ONLINE, ASLEEP, OFFLINE, NEVER_SEEN = "Online", "Asleep", "Offline", "NeverSeen"
@@ -82,6 +82,7 @@ class Record:
     wakes: int = 0
     last_wake: float | None = None
     channels: list[dict[str, Any]] | None = None
+    wired: bool | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
 
     def take_support(self, support: Support) -> bool:
@@ -139,6 +140,7 @@ class Record:
             "pinnedRoot": None
             if self.pinned_root is None
             else {"sha256": self.pinned_root, "assumed": self.pinned_assumed},
+            "wired": self.wired,
             "capability": None if self.channels is None else {"channels": self.channels},
             "registeredAt": rfc3339(self.registered_at),
             "access": "Denied" if denied else "Allowed",

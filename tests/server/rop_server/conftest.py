@@ -47,6 +47,9 @@ class MemoryDevice:
     # What the device answers to a command instead: bytes, or the symbol of a failure.
     instead: dict[int, bytes | str] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    wifi: messages.WifiSet = field(default_factory=lambda: messages.WifiSet("Hall", "hall-key", "DE"))
+    around: tuple[messages.WifiNetwork, ...] = (messages.WifiNetwork("Yard", -60, True),)
+    radio: bool = True
 
     def answer(self, request: Any) -> bytes:
         command = request.command
@@ -69,7 +72,16 @@ class MemoryDevice:
                 return messages.AlarmSwitch(self.alarm).encode()
             case Command.SET_ALARM_SWITCH:
                 self.alarm = messages.AlarmSwitch.decode(request.encode()).enabled
+            case Command.GET_WIFI:
+                return self._wifi(request)
+            case Command.SET_WIFI:
+                self.wifi = request
         return b""
+
+    def _wifi(self, request: Any) -> bytes:
+        if isinstance(request, messages.WifiScan):
+            return messages.WifiNetworks(self.around).encode()
+        return messages.WifiConfig(self.wifi.ssid, 6, self.wifi.country_code).encode()
 
 
 class MemoryDevices:
@@ -128,6 +140,10 @@ class MemoryDevices:
         if told is not None and told[0]:
             self.book.learned(uid, told[0], told[1], self.clock())
         return payload
+
+    async def support(self, uid: str, *, wake: bool = True) -> messages.Support:
+        await self.call(uid, messages.SupportGet(), wake=wake)
+        return messages.Support((messages.Channel(0, 7, wifi_mode=int(self.devices[uid].radio)),))
 
     async def disconnect(self, uid: str, reason: str) -> None:
         self.disconnected.append((uid, reason))

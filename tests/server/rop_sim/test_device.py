@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,11 @@ def test_address_in_use_is_named(tmp_path: Path) -> None:
     assert run.returncode == 75
     assert "in use" in run.stderr
     assert not (tmp_path / "s/ready.json").exists()
+
+
+def test_a_key_that_does_not_open_leads_astray(device: Device) -> None:
+    device.traits = replace(device.traits, wifi=True)
+    for key, astray in (("virtual-barn-key", False), ("wrong", True)):
+        request = Packet(REQUEST, Command.SET_WIFI, 1, 200, messages.WifiSet("ROP-Barn", key, "DE").encode())
+        assert [answer.status for answer in device.answer(request)] == [200]
+        assert (device.settings.wifi, device.settings.astray) == ("ROP-Barn", astray)

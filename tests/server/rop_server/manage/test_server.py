@@ -80,6 +80,9 @@ async def test_an_unforeseen_failure_tells_nothing(manage: Any, control: Any, lo
 
 WRITES: list[tuple[str, str, Any]] = [
     ("POST", f"/devices/{UID}/settings", {"read": ["pir"]}),
+    ("POST", f"/devices/{UID}/wifi/scan", None),
+    ("POST", f"/devices/{UID}/wifi/test", {"ssid": "Yard", "key": "yard-key-1", "countryCode": "DE"}),
+    ("PUT", f"/devices/{UID}/wifi", {"ssid": "Yard", "key": "yard-key-1", "countryCode": "DE"}),
     ("POST", f"/devices/{UID}/initialization-session", None),
     ("PUT", f"/devices/{UID}/access", {"access": "Denied"}),
     ("PUT", "/claims", {"policy": "Open", "uids": []}),
@@ -106,7 +109,7 @@ def test_every_fenced_operation_is_tried_below() -> None:
 async def test_writes_are_fenced(
     manage: Any, devices: Any, firmware: Any, method: str, path: str, body: Any
 ) -> None:
-    devices.connect(UID)
+    devices.connect(UID, wired=True)
     firmware.folder.mkdir()
     (firmware.folder / "first.pak").write_bytes(b"firmware")
     assert (await manage.take("engine")).body == {"id": "engine", "fence": 1}

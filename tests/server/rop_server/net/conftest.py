@@ -84,6 +84,9 @@ class Facts:
     def woken(self, uid: str, at: float) -> None:
         self.told.append(("woken", uid))
 
+    def networked(self, uid: str, wired: bool, at: float) -> None:
+        self.told.append(("networked", uid, wired))
+
     def capable(self, uid: str, support: Any, at: float) -> None:
         self.told.append(("capable", uid, support))
 

@@ -146,6 +146,7 @@ async def test_network_report_has_no_answer(site: Any, new_camera: Any) -> None:
     link.send(Packet(0, Command.NETWORK_REPORT, 6, 200, b"<broken"))
     await link.ask(Command.HEARTBEAT)
     assert site.hub.registry.entry(UID).wired
+    assert site.facts.of("networked") == [(UID, True)]
     assert {packet.request_id for packet in link.seen}.isdisjoint({5, 6})
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from rop_server.core.facade import CallError, Devices
+from rop_server.core.facade import CallError
+from rop_server.core.wifi import Wifi
 from rop_wire import messages
 from rop_wire.auth import random_text
 from rop_wire.errors import WireError
 
-log = structlog.get_logger("rop.client")
+log = structlog.get_logger("rop.core")
 
 SESSIONS_KEPT = 10_000
 _ID_LENGTH = 32
@@ -24,12 +25,15 @@ _ID_LENGTH = 32
 
 @dataclass(slots=True, eq=False)
 class Scan:
-    """One scan; `status` is `scanning`, `success`, `error` or `timeout`, `expires_at` epoch seconds."""
+    """One scan; `status` is `scanning`, `success`, `error` or `timeout`, `expires_at` epoch seconds; `symbol` says
+    why it failed.
+    """
 
     uid: str
     expires_at: float
     id: str = field(default_factory=lambda: random_text(_ID_LENGTH))
     status: str = "scanning"
+    symbol: str = "cmd_exec_error"
     networks: tuple[messages.WifiNetwork, ...] = ()
     task: asyncio.Task[None] | None = None
 
@@ -37,14 +41,17 @@ class Scan:
 class Scans:
     """Scans by session id, at most one running per device. `clock` gives epoch seconds."""
 
-    def __init__(self, devices: Devices, clock: Callable[[], float]) -> None:
-        self._devices = devices
+    def __init__(self, wifi: Wifi, clock: Callable[[], float]) -> None:
+        self._wifi = wifi
         self._clock = clock
         self._sessions: dict[str, Scan] = {}
         self._running: dict[str, Scan] = {}
 
-    def start(self, uid: str, life: float, timeout: float) -> Scan:
-        """The running scan of the device, or a new one; `life` and `timeout` in seconds. Raises `CallError`."""
+    def start(self, uid: str, life: float, timeout: float, *, wake: bool = True) -> Scan:
+        """The running scan of the device, or a new one; `life` and `timeout` in seconds. Raises `CallError`.
+
+        `wake`: whether a sleeping device may be woken.
+        """
         self._purge()
         running = self._running.get(uid)
         if running is not None:
@@ -53,7 +60,7 @@ class Scans:
             self._forget_oldest()
         scan = Scan(uid, self._clock() + life)
         self._sessions[scan.id] = self._running[uid] = scan
-        scan.task = asyncio.create_task(self._run(scan, timeout))
+        scan.task = asyncio.create_task(self._run(scan, timeout, wake))
         return scan
 
     def find(self, uid: str, session_id: str) -> Scan:
@@ -71,15 +78,14 @@ class Scans:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, scan: Scan, timeout: float) -> None:
+    async def _run(self, scan: Scan, timeout: float, wake: bool) -> None:
         status = "error"
         try:
-            payload = await self._devices.call(scan.uid, messages.WifiScan(), timeout=timeout)
-            # A device that found nothing may say so with nothing.
-            scan.networks = messages.WifiNetworks.decode(payload).networks if payload else ()
+            scan.networks = await self._wifi.scan(scan.uid, timeout, wake=wake)
             status = "success"
         except CallError as error:
             status = "timeout" if error.symbol == "cmd_timeout" else "error"
+            scan.symbol = error.symbol
             log.info("wifi-scan", uid=scan.uid, message="nok", reason=str(error))
         except WireError as error:
             log.info("wifi-scan", uid=scan.uid, message="nok", reason=str(error))

@@ -11,10 +11,12 @@ from rop_operator.api.facts import (
     FleetEvent,
     Found,
     Ref,
+    RotationFacts,
     ServerFacts,
     Session,
     WriteResult,
 )
+from rop_operator.domain.plan import RotateStep
 
 
 class PortError(Exception):
@@ -119,6 +121,16 @@ class Server(Protocol):
 
     async def initialization_session(self, uid: str) -> Session:
         """Open a session whose code lets the camera enrol."""
+        ...
+
+    async def rotations(self) -> Sequence[RotationFacts]:
+        """Where every item that can be rotated is."""
+        ...
+
+    async def rotate(self, order: RotateStep) -> RotationFacts:
+        """Carry out one step; given again it changes nothing. PortError: `GenerationGap`, `WrongPhase`,
+        `BackupRequired`, `RootSealed`, `CanaryLost`, `StillNeeded`, `NotSupported`; nothing was changed then.
+        """
         ...
 
     async def close(self) -> None:

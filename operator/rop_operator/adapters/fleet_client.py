@@ -7,7 +7,16 @@ from typing import Any
 
 from rop_operator.adapters.fleet_management import device_facts, refusal, session_end
 from rop_operator.adapters.fleet_transport import Transport
-from rop_operator.api.facts import DeviceFacts, FleetEvent, ServerFacts, Session, SettingFact, WriteResult
+from rop_operator.api.facts import (
+    DeviceFacts,
+    FleetEvent,
+    RotationFacts,
+    ServerFacts,
+    Session,
+    SettingFact,
+    WriteResult,
+)
+from rop_operator.domain.plan import RotateStep
 from rop_operator.ports import PortError
 
 PIR = ("enabled", "sensitivity", "reduceMistakes")
@@ -158,6 +167,14 @@ class ClientServer:
         """A session; the interface does not tell the life of its code, 60 s is the documented one."""
         document = await self._call("POST", "/v1.0/devices/initialization-session", {"uid": uid})
         return Session(uid, document, expires_at=session_end(None))
+
+    async def rotations(self) -> Sequence[RotationFacts]:
+        """The client interface knows of none."""
+        return ()
+
+    async def rotate(self, order: RotateStep) -> RotationFacts:
+        """PortError `NotSupported`."""
+        raise PortError("NotSupported", MISSING)
 
     async def close(self) -> None:
         """Release connections."""

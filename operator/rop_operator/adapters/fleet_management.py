@@ -8,7 +8,15 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from rop_operator.adapters.fleet_transport import Transport
-from rop_operator.api.facts import DeviceFacts, FleetEvent, ServerFacts, Session, WriteResult
+from rop_operator.api.facts import (
+    DeviceFacts,
+    FleetEvent,
+    RotationFacts,
+    ServerFacts,
+    Session,
+    WriteResult,
+)
+from rop_operator.domain.plan import RotateStep
 from rop_operator.ports import PortError
 
 ROOT = "/manage/v1"
@@ -155,6 +163,29 @@ class ManagementServer:
         expires = answer.pop("expiresAt", None)
         return Session(uid, answer, expires_at=session_end(expires))
 
+    async def rotations(self) -> Sequence[RotationFacts]:
+        """Every item; none for a server of an older program."""
+        try:
+            answer = await self._get("/rotations")
+        except PortError as error:
+            if error.reason in ("NotFound", "NotSupported"):
+                return ()
+            raise
+        return [rotation_facts(item) for item in answer.get("items", ())]
+
+    async def rotate(self, order: RotateStep) -> RotationFacts:
+        """One step."""
+        body = {
+            "step": order.step,
+            "toGeneration": order.generation,
+            "canary": list(order.canary),
+            "devicesPerMinute": order.devices_per_minute,
+            "acknowledged": order.acknowledged,
+        }
+        plain = {name: value for name, value in body.items() if value is not None}
+        answer = await self._write("POST", f"/rotations/{order.item}", plain, timeout=DEVICE_CALL_TIMEOUT)
+        return rotation_facts(answer)
+
     async def close(self) -> None:
         """Release connections."""
         await self._transport.close()
@@ -232,6 +263,19 @@ def device_facts(item: Any) -> DeviceFacts | None:
         return DeviceFacts.model_validate(item)
     except ValidationError:
         return None
+
+
+def rotation_facts(item: Mapping[str, Any]) -> RotationFacts:
+    """A rotation as facts."""
+    return RotationFacts(
+        item=str(item.get("item")),
+        generation=int(item.get("generation") or 0),
+        target=item.get("target"),
+        phase=str(item.get("phase") or "Idle"),
+        done=int(item.get("done") or 0),
+        total=int(item.get("total") or 0),
+        detail=dict(item.get("detail") or {}),
+    )
 
 
 def fleet_event(item: Mapping[str, Any]) -> FleetEvent:

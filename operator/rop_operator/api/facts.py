@@ -139,6 +139,7 @@ class ServerFacts(_Wire):
     config_file_changed: bool = False
     pending_restart: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    keys_backed_up: bool | None = None  # whether a verified backup holds the present keys; None: cannot tell
     runtime: str | None = None  # managed servers: Starting, Running, Failed, Stopped
     runtime_message: str | None = None
 
@@ -180,3 +181,18 @@ class WriteResult:
     written: tuple[str, ...]
     values: Mapping[str, Any]
     errors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RotationFacts:
+    """Where the rotation of an item is on a server. `phase` is `Idle` or that after the newest step; `target`
+    None: no rotation runs. `done` of `total` devices have the new thing.
+    """
+
+    item: str
+    generation: int
+    target: int | None = None
+    phase: str = "Idle"
+    done: int = 0
+    total: int = 0
+    detail: Mapping[str, Any] = field(default_factory=dict)

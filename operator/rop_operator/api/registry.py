@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from rop_operator.api.base import Model
 from rop_operator.api.camera import CameraSpec
+from rop_operator.api.rotation import KeyRotationSpec
 from rop_operator.api.server import RopServerSpec
-from rop_operator.api.status import CameraStatus, RopServerStatus
+from rop_operator.api.status import CameraStatus, RopServerStatus, RunStatus
 
 GROUP = "rop.dev"
 VERSION = "v1alpha1"
@@ -58,6 +59,7 @@ _END = (
     Column("Age", ".metadata.creationTimestamp", "date"),
 )
 _STATE = ("Accepted", "Ready", "Reconciling", "Stalled")
+_RUN = ("Progressing", "Complete", "Failed")
 
 KINDS: tuple[Kind, ...] = (
     Kind(
@@ -91,6 +93,23 @@ KINDS: tuple[Kind, ...] = (
             *_END,
         ),
         conditions=(*_STATE, "Online", "Provisioned", "SettingsInSync", "CertificateValid"),
+    ),
+    Kind(
+        kind="KeyRotation",
+        plural="keyrotations",
+        singular="keyrotation",
+        short_names=("krot",),
+        model=KeyRotationSpec,
+        status=RunStatus,
+        columns=(
+            Column("Server", ".spec.serverRef.name"),
+            Column("Item", ".spec.item"),
+            Column("To", ".spec.toGeneration", "integer"),
+            Column("Phase", ".status.phase"),
+            Column("Progress", ".status.progress.summary"),
+            *_END,
+        ),
+        conditions=(*_STATE, *_RUN),
     ),
 )
 

@@ -137,3 +137,26 @@ def fixed_presence(member: str, why: str) -> Transition:
         member=member,
         check=lambda old, new: (old.get(member) is None) == (new.get(member) is None),
     )
+
+
+def fixed(member: str, why: str) -> Transition:
+    """A member that keeps its first value, or its absence."""
+    return Transition(
+        cel=(
+            f"has(self.{member}) == has(oldSelf.{member})"
+            f" && (!has(self.{member}) || self.{member} == oldSelf.{member})"
+        ),
+        message=f"{member} cannot be changed; {why}",
+        member=member,
+        check=lambda old, new: old.get(member) == new.get(member),
+    )
+
+
+def one_way(member: str, why: str) -> Transition:
+    """A truth value that may become true and stays so."""
+    return Transition(
+        cel=f"!has(oldSelf.{member}) || !oldSelf.{member} || (has(self.{member}) && self.{member})",
+        message=f"{member} cannot be taken back; {why}",
+        member=member,
+        check=lambda old, new: not old.get(member) or bool(new.get(member)),
+    )

@@ -223,11 +223,12 @@ class External(Model):
 class ServerAcknowledgement(Model):
     """A dangerous change, written down. It authorises exactly this value and nothing else."""
 
-    edge: Literal["HostChange", "PortChange", "TakeOver", "DeleteServer"]
+    edge: Literal["HostChange", "PortChange", "TakeOver", "DeleteServer", "RetireRoot", "RetireKey"]
     """Which change."""
     value: Annotated[str, matching(r"[!-~]{1,255}", "value has 1 to 255 printable characters and no blanks", 255)]
     """The exact thing: HostChange the new host, PortChange `member:port`, TakeOver the present manager's id,
-    DeleteServer the name of this object.
+    DeleteServer the name of this object, RetireRoot the fingerprint of the root that is given up, RetireKey
+    `ITEM:GENERATION` of what is given up.
     """
 
 

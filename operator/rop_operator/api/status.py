@@ -175,3 +175,44 @@ class RopServerStatus(Model):
     """Facts that decisions are made from."""
     conditions: Conditions | None = None
     """Conditions."""
+
+
+class PhaseStatus(Model):
+    """A phase that a run came to."""
+
+    name: str
+    """Which."""
+    at: datetime
+    """When it came there first."""
+
+
+class ProgressStatus(Model):
+    """How far a run is."""
+
+    done: int
+    """What is done."""
+    total: int
+    """Of how many."""
+    summary: str
+    """`3/10`."""
+
+
+class RunStatus(Model):
+    """What is known of a run."""
+
+    observed_generation: int | None = None
+    """Generation of the document that was acted on."""
+    phase: str | None = None
+    """Where it is."""
+    started_at: datetime | None = None
+    """When it began."""
+    completed_at: datetime | None = None
+    """When it ended, well or not."""
+    phases: Annotated[list[PhaseStatus] | None, Field(json_schema_extra=list_map("name"))] = None
+    """Phases it came to, in order."""
+    progress: ProgressStatus | None = None
+    """How far it is."""
+    observed: Observed | None = None
+    """Facts that decisions are made from, and what came out."""
+    conditions: Conditions | None = None
+    """Conditions."""

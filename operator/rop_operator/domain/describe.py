@@ -12,6 +12,7 @@ from rop_operator.domain.plan import (
     Plan,
     ReplaceClaims,
     RestartRuntime,
+    RotateStep,
     SetAccess,
     SetFinalizer,
     StopRuntime,
@@ -73,6 +74,9 @@ def _describe_server(action: Action) -> str:
             return "let any device enrol"
         case ReplaceClaims(uids=uids):
             return f"let {_count(len(uids), 'documented UID')} enrol"
+        case RotateStep(item=item, step=step, generation=generation, acknowledged=given_up):
+            told = f"rotate {item} to generation {generation}: {step}"
+            return f"{told}, giving up {given_up}" if given_up else told
         case ApplyConfig(shown=shown):
             return "; ".join(f"set {name} = {value} ({_effect(name)})" for name, value in shown.items())
         case _:

@@ -116,6 +116,20 @@ class HandOver(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class RotateStep(Action):
+    """One step of a rotation of `item` to `generation`. `canary`: UIDs that go first. `acknowledged`: what is
+    given up with a person's word.
+    """
+
+    item: str
+    step: str
+    generation: int
+    canary: tuple[str, ...] = ()
+    devices_per_minute: int | None = None
+    acknowledged: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something a person should know. `severity` is `Info`, `Warning` or `Error`."""
 

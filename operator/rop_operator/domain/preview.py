@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
@@ -13,12 +13,15 @@ from rop_operator.api.registry import kind_of
 from rop_operator.documents import Parsed
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.config_map import MASK, desired_members
+from rop_operator.domain.operation import Situation, server_of
 from rop_operator.domain.plan import Plan, WriteSettings
+from rop_operator.domain.rotation import preview as preview_rotation
 from rop_operator.domain.server import plan_server
 from rop_operator.domain.snapshot import CameraSnapshot, SecretUse, ServerSnapshot, secret_uses, server_ref
 from rop_operator.domain.status import device_facts_of, server_facts_of
 from rop_operator.errors import DocumentError
 
+PROCEDURES: Mapping[str, Callable[[Situation], Plan]] = {"KeyRotation": preview_rotation}
 Change = Literal["created", "configured", "unchanged"]
 
 
@@ -95,7 +98,17 @@ class _Preview:
 
     def plan(self, ref: Ref) -> Plan:
         document = self.after[ref]
-        return self._server(document) if ref.kind == "RopServer" else self._camera(document)
+        if ref.kind == "RopServer":
+            return self._server(document)
+        return self._run(document) if ref.kind in PROCEDURES else self._camera(document)
+
+    def _run(self, document: Document) -> Plan:
+        """A run, as if its server were as it was seen last."""
+        reference = server_of(document)
+        server = self.after.get(reference) if reference is not None else None
+        siblings = self.by_server.get(reference, []) if reference is not None else []
+        situation = Situation(document, self.now, server, _assumed(server), cameras=tuple(siblings))
+        return PROCEDURES[document.ref.kind](situation)
 
     def _server(self, document: Document) -> Plan:
         facts = server_facts_of(document.status)

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from rop_operator.api.facts import Found, Ref, Session
 from rop_operator.ports import Clock, Fleet, Lan, PortError, Runtime, Secrets, Store
 from rop_operator.reconcile.cameras import Cameras
-from rop_operator.reconcile.roster import Roster
+from rop_operator.reconcile.operations import Craft, Operations
+from rop_operator.reconcile.roster import Roster, Runs
+from rop_operator.reconcile.rotations import ROTATIONS
 from rop_operator.reconcile.servers import Servers
 from rop_operator.reconcile.workqueue import WorkQueue
 
@@ -18,9 +21,24 @@ WORKERS = 8
 GATHER_SECONDS = 0.2
 
 
+RUNS: Mapping[str, Craft] = {"KeyRotation": ROTATIONS}
+
+
+class Part(Protocol):
+    """What reconciles one kind."""
+
+    async def reconcile(self, ref: Ref) -> float | None:
+        """Once; seconds after which to look again, None for only on change. PortError is tried again."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
 class Engine:
-    """Reconciles RopServers and Cameras. `runtime` None: servers are not run here. `manager_id` is how this
-    engine calls itself to servers; it stays the same over restarts.
+    """Reconciles documents, each kind by its part. `runtime` None: servers are not run here. `manager_id` is how
+    this engine calls itself to servers; it stays the same over restarts.
     """
 
     def __init__(
@@ -37,6 +55,7 @@ class Engine:
         self._lan = lan
         self._queue = WorkQueue()
         self._roster = Roster()
+        self._runs = Runs()
         self._servers = Servers(
             store,
             secrets,
@@ -46,12 +65,19 @@ class Engine:
             manager_id,
             self._roster,
             camera_due=self.look_at,
-            server_due=lambda ref: self._queue.add_after(ref, GATHER_SECONDS),
+            server_due=self._queue_server,
         )
-        self._cameras = Cameras(store, lan, clock, self._roster, self._servers.links.get, self._queue_server)
+        link_of = self._servers.links.get
+        cameras = Cameras(store, lan, clock, self._roster, link_of, self._queue_server)
+        self._parts: dict[str, Part] = {"RopServer": self._servers, "Camera": cameras}
+        for kind, craft in RUNS.items():
+            part = Operations(store, clock, self._roster, craft, link_of, self._queue_server)
+            self._parts[kind] = part
 
     def _queue_server(self, ref: Ref) -> None:
-        self._queue.add_after(ref, GATHER_SECONDS)
+        """The server, and the runs about it: they wait for what it tells."""
+        for each in (ref, *self._runs.of_server(ref)):
+            self._queue.add_after(each, GATHER_SECONDS)
 
     def look_at(self, ref: Ref) -> None:
         """Reconcile this document soon."""
@@ -73,13 +99,17 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._queue.close()
-            await self._cameras.close()
-            await self._servers.close()
+            for part in reversed(self._parts.values()):
+                await part.close()
 
     async def _feed(self) -> None:
         async for ref in self._store.changes():
             if ref.kind == "Camera":
                 await self._camera_changed(ref)
+            elif ref.kind == "RopServer":
+                self._queue_server(ref)
+            elif ref.kind in RUNS:
+                self._runs.update(ref, await self._store.get(ref))
             self._queue.add(ref)
 
     async def _camera_changed(self, ref: Ref) -> None:
@@ -99,8 +129,7 @@ class Engine:
 
     async def _reconcile(self, ref: Ref) -> None:
         try:
-            part = self._servers if ref.kind == "RopServer" else self._cameras
-            wait = await part.reconcile(ref)
+            wait = await self._parts[ref.kind].reconcile(ref)
         except PortError as error:
             delay = self._queue.retry(ref)
             log.warning("%s: %s; again in %.0f s", ref, error.message, delay)

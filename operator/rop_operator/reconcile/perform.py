@@ -34,7 +34,7 @@ from rop_operator.reconcile.link import Link
 
 DISCOVERY_SECONDS = 2.5
 DISCOVERY_FRESH = 5.0
-PERMANENT = frozenset({"NotSupported", "InvalidParameter", "InvalidConfig", "CmdNotSupport"})
+PERMANENT = frozenset({"NotSupported", "GenerationGap", "InvalidParameter", "InvalidConfig", "CmdNotSupport"})
 # Not the camera's doing: the situation changed between observing and acting, or the server went away.
 PASSING = frozenset({"Unreachable", "Fenced", "ManagedElsewhere", "DeviceAsleep", "NotLeader"})
 AGAIN: Mapping[str, float] = {"Unreachable": 5.0, "Fenced": 1.0, "DeviceAsleep": 1.0, "DeviceOffline": 30.0}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rop_operator.api.facts import Document, Ref
+from rop_operator.domain.operation import server_of
 from rop_operator.domain.snapshot import server_ref
 
 
@@ -55,3 +56,25 @@ def _entry(document: Document) -> Entry | None:
         return None
     spec = document.spec
     return Entry(server, str(spec.get("uid")), str(spec.get("access", "Allowed")), document.deleting is not None)
+
+
+class Runs:
+    """Documents of runs by the RopServer they are about."""
+
+    def __init__(self) -> None:
+        self._server: dict[Ref, Ref] = {}
+        self._by_server: dict[Ref, set[Ref]] = {}
+
+    def update(self, ref: Ref, document: Document | None) -> None:
+        """Take a new version in."""
+        old = self._server.pop(ref, None)
+        if old is not None:
+            self._by_server[old].discard(ref)
+        new = server_of(document) if document is not None else None
+        if new is not None:
+            self._server[ref] = new
+            self._by_server.setdefault(new, set()).add(ref)
+
+    def of_server(self, server: Ref) -> list[Ref]:
+        """Runs about this server."""
+        return sorted(self._by_server.get(server, ()))

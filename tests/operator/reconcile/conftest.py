@@ -17,11 +17,14 @@ from rop_operator.api.facts import (
     FleetEvent,
     Found,
     Ref,
+    RotationFacts,
     ServerFacts,
     Session,
     SettingFact,
     WriteResult,
 )
+from rop_operator.domain.plan import RotateStep
+from rop_operator.domain.rotation import PATHS
 from rop_operator.ports import Endpoint, NothingSent, PortError, RuntimeState
 from rop_operator.reconcile.engine import Engine
 
@@ -133,6 +136,11 @@ class Core:
     altered: dict[str, Any] = field(default_factory=dict)
     instance_id: str = "instance-1"
     serials: int = 0
+    rotations: dict[str, RotationFacts] = field(
+        default_factory=lambda: {item: RotationFacts(item, 1) for item in PATHS}
+    )
+    rotation_error: PortError | None = None
+    keys_backed_up: bool | None = None
     calls_held: asyncio.Event | None = None
     certificate_ends: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(days=90))
 
@@ -201,6 +209,7 @@ class FakeServer:
             config=core.config,
             config_differs=tuple(sorted(n for n, v in expected.items() if core.config.get(n) != v)),
             features=("settings", "claims", "events", "config"),
+            keys_backed_up=core.keys_backed_up,
         )
 
     async def devices(self) -> Sequence[DeviceFacts]:
@@ -258,6 +267,25 @@ class FakeServer:
         woke = device.state == "Asleep"
         core.device(uid, device.state, settings={**device.settings, **facts}, wakes=device.wakes + woke)
         return WriteResult(woke, tuple(write), values, {})
+
+    async def rotations(self) -> Sequence[RotationFacts]:
+        self._reach()
+        return list(self.core.rotations.values())
+
+    async def rotate(self, order: RotateStep) -> RotationFacts:
+        self._write()
+        self.core.calls.append(("rotate", order.item, order.step))
+        if self.core.rotation_error is not None:
+            raise self.core.rotation_error
+        known = self.core.rotations[order.item]
+        phase = dict(PATHS[order.item]).get(order.step, "Idle")
+        if order.step in ("Retire", "Abort"):
+            generation = order.generation if order.step == "Retire" else known.generation
+            known = replace(known, generation=generation, target=None, phase="Idle")
+        else:
+            known = replace(known, target=order.generation, phase=phase)
+        self.core.rotations[order.item] = known
+        return known
 
     async def initialization_session(self, uid: str) -> Session:
         if self.core.interface == "Management":

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rop_server.alarms.bounds import Backoff
 
 PARALLEL = 32
 # So many devices failing one after the other mean that the sink is down, not that one alarm is bad.
 DOWN_AFTER = 5
+
+
+class Timer(Protocol):
+    """Something that will happen."""
+
+    def cancel(self) -> None:
+        """It will not."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +30,7 @@ class Lane:
     failures: int = 0
     # Waits for its turn, for its next attempt, or for an answer: then it must not be queued again.
     engaged: bool = False
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +45,7 @@ class SinkState:
     failed: set[str] = field(default_factory=set)
     failures: int = 0
     open_at: float = 0.0
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
     told: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
 

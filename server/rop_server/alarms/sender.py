@@ -19,7 +19,7 @@ import structlog
 
 from rop_server.alarms import bounds
 from rop_server.alarms.bounds import Backoff, FloodLimiter
-from rop_server.alarms.lanes import Lane, SinkState
+from rop_server.alarms.lanes import Lane, SinkState, Timer
 from rop_server.alarms.queue import AlarmQueue, DeadRow, Row
 from rop_server.alarms.sinks import Sink
 from rop_server.alarms.webhook import Outcome, Poster, alarm_body
@@ -32,12 +32,18 @@ PURGE_S = 3600.0
 FULL_LOG_S = 10.0
 
 
+def later(delay: float, call: Callable[..., None], *arguments: Any) -> Timer:
+    """Call something on the running loop after so many seconds."""
+    return asyncio.get_running_loop().call_later(delay, call, *arguments)
+
+
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Clocks and delays of a sender."""
+    """Clocks, timers and delays of a sender."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    later: Callable[..., Timer] = later
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -195,7 +201,7 @@ class AlarmSender:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if state.ready and now < state.open_at and state.timer is None and not self._closed:
-            state.timer = asyncio.get_running_loop().call_later(state.open_at - now, self._open, state)
+            state.timer = self._times.later(state.open_at - now, self._open, state)
 
     def _open(self, state: SinkState) -> None:
         state.timer = None
@@ -212,7 +218,7 @@ class AlarmSender:
         finally:
             state.active -= 1
         if delay > 0:
-            lane.timer = asyncio.get_running_loop().call_later(delay, self._again, state, lane)
+            lane.timer = self._times.later(delay, self._again, state, lane)
         else:
             self._again(state, lane)
         self._pump(state)

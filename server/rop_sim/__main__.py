@@ -92,7 +92,10 @@ def list_faults(markdown: bool) -> None:
     "--media",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default=None,
-    help="Film to show, anything that ffmpeg reads; else ffmpeg's test picture.",
+    help="Film to show, anything that ffmpeg reads; else ffmpeg's test picture. The main stream is the file as it"
+    " is, bit by bit, when a camera could have made it: H.264 (H.265 with --h265), no B pictures, a whole number"
+    " of pictures per second, parameter sets before every key picture. Else it is encoded; `stream` in device.log"
+    " says why.",
 )
 @click.option("--recordings", type=click.IntRange(0, 10_000), default=200, show_default=True, help="On its card.")
 @click.option("--reboot-seconds", type=click.FloatRange(0, 3600), default=2.0, show_default=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from rop_sim.device import STILL, Device
 from rop_sim.faults import Faults
-from rop_sim.film import FilmError, Films
+from rop_sim.ffmpeg import FilmError
+from rop_sim.film import Films
 from rop_sim.firmware import CHECK_FAILED, DISCONNECT, Installation, Upgrade
 from rop_sim.link import Link
 from rop_sim.streams import Streams

@@ -1,16 +1,16 @@
 """Real pictures and sound of a camera: an elementary stream cut into access units and ADTS frames.
 
-A film comes from a file that ffmpeg reads, or from ffmpeg's test source; it is encoded once and kept.
+A film comes from a file that ffmpeg reads, or from ffmpeg's test source; what has to be encoded is encoded once
+and kept. The main stream of a file that a camera could have made is the file itself, bit by bit.
 """
 
 import asyncio
-import shutil
-import subprocess
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rop_sim import ffmpeg
+from rop_sim.ffmpeg import SAMPLE_RATE, FilmError
 from rop_wire.errors import WireError
 from rop_wire.nal import (
     SAMPLES_PER_AAC_FRAME,
@@ -23,11 +23,10 @@ from rop_wire.nal import (
     split_nal_units,
 )
 
-SAMPLE_RATE = 16000
 RATE = 15
 TEST_SECONDS = 4
-SIZES = {"mainStream": (1280, 720), "subStream": (640, 360), "externStream": (320, 180)}
-_ENCODE_SECONDS = 60
+MAIN = "mainStream"
+SIZES = {MAIN: (1280, 720), "subStream": (640, 360), "externStream": (320, 180)}
 _ENCODERS = {
     Codec.H264: ["libx264", "-x264-params", "keyint=15:min-keyint=15:scenecut=0:slices=1"],
     Codec.H265: [
@@ -37,10 +36,6 @@ _ENCODERS = {
     ],
 }
 _FORMATS = {Codec.H264: "h264", Codec.H265: "hevc"}
-
-
-class FilmError(Exception):
-    """There are no pictures: ffmpeg is missing or cannot read the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """Pictures at `rate` per second and ADTS frames of 1024 samples at 16 kHz; both begin at time 0."""
+    """Pictures at `rate` per second and ADTS frames of 1024 samples at 16 kHz; both begin at time 0.
+
+    `encoded`: why the pictures of a given file are not shown as they are; empty when they are.
+    """
 
     codec: Codec
     width: int
@@ -62,6 +60,7 @@ class Film:
     pictures: tuple[Picture, ...]
     sounds: tuple[bytes, ...]
     keys: tuple[int, ...]
+    encoded: str = ""
 
     def key_before(self, index: int) -> int:
         """The number of the key picture at or before a picture of the endless film."""
@@ -121,21 +120,6 @@ def sound_frames(stream: bytes) -> list[bytes]:
     return [each.encode() for each in frames]
 
 
-def _ffmpeg(arguments: Sequence[str]) -> bytes:
-    """Run ffmpeg; what it writes to its output. Raises FilmError."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise FilmError("ffmpeg is not installed")
-    command = [program, "-nostdin", "-v", "error", *arguments]
-    try:
-        run = subprocess.run(command, capture_output=True, check=False, timeout=_ENCODE_SECONDS)  # noqa: S603 - fixed
-    except (OSError, subprocess.TimeoutExpired) as failure:
-        raise FilmError(f"ffmpeg: {type(failure).__name__}") from None
-    if run.returncode != 0:
-        raise FilmError("ffmpeg: " + (run.stderr.decode(errors="replace").strip().splitlines() or ["failed"])[-1])
-    return run.stdout
-
-
 def _inputs(source: Path | None, size: tuple[int, int]) -> tuple[list[str], list[str]]:
     """Options for the picture and for the sound of a source."""
     if source is not None:
@@ -146,26 +130,69 @@ def _inputs(source: Path | None, size: tuple[int, int]) -> tuple[list[str], list
 
 
 def make_film(codec: Codec, stream_type: str, source: Path | None, folder: Path) -> Film:
-    """Encode a film, or take the one kept in the folder. `source` None: the test source. Raises FilmError."""
+    """A film of a file, or of the test source when it is None; encoded files are kept in the folder. Raises
+    FilmError.
+    """
+    if source is None:
+        return _encoded(codec, stream_type, None, folder)
+    held = ffmpeg.content(source)
+    reason = held.unfit(codec)
+    if stream_type != MAIN:
+        reason = f"{stream_type} is smaller"
+    if reason is None:
+        try:
+            return _as_it_is(held, codec, source, folder)
+        except _Unfit as failure:
+            reason = str(failure)
+    return replace(_encoded(codec, stream_type, source, folder), encoded=reason)
+
+
+class _Unfit(Exception):
+    """The file cannot be shown as it is; why."""
+
+
+def _as_it_is(held: ffmpeg.Content, codec: Codec, source: Path, folder: Path) -> Film:
+    """The pictures of a file, with everything that stands between them. Raises _Unfit, FilmError."""
+    kind = _FORMATS[codec]
+    copied = ["-i", str(source), "-map", "0:v:0", "-c", "copy", "-bsf:v", f"{kind}_mp4toannexb", "-f", kind, "-"]
+    units = access_units(codec, ffmpeg.run(copied))
+    if not units:
+        raise _Unfit("no picture to begin with")
+    for each in units:
+        if each.key and not any(is_parameter_set(codec, unit) for unit in split_nal_units(each.data)):
+            raise _Unfit("key pictures without parameter sets")
+    return _film(codec, (held.width, held.height), round(held.rate), units, _sounds(source, folder, held.sound))
+
+
+def _encoded(codec: Codec, stream_type: str, source: Path | None, folder: Path) -> Film:
     width, height = SIZES[stream_type]
-    picture_in, sound_in = _inputs(source, (width, height))
+    picture_in, _ = _inputs(source, (width, height))
     scale = f"scale={width}:{height},fps={RATE},format=yuv420p"
     video = ["-an", "-vf", scale, "-c:v", *_ENCODERS[codec], "-preset", "ultrafast", "-bf", "0"]
-    pictures = _kept(
-        folder / f"{stream_type}.{_FORMATS[codec]}", [*picture_in, *video, "-f", _FORMATS[codec], "-"], source
-    )
+    kind = _FORMATS[codec]
+    pictures = _kept(folder / f"{stream_type}.{kind}", [*picture_in, *video, "-f", kind, "-"], source)
     units = access_units(codec, pictures, everything=False)
     if not units:
         raise FilmError("no picture to decode")
-    audio = ["-vn", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "aac", "-profile:a", "aac_low"]
+    return _film(codec, (width, height), RATE, units, _sounds(source, folder))
+
+
+def _sounds(source: Path | None, folder: Path, as_it_is: bool = False) -> list[bytes]:
+    """ADTS frames; none when the source has no sound."""
+    _, sound_in = _inputs(source, (0, 0))
+    audio = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "aac", "-profile:a", "aac_low"]
+    made = [*sound_in, "-vn", *(["-c:a", "copy"] if as_it_is else audio), "-f", "adts", "-"]
     try:
-        sounds = sound_frames(_kept(folder / "sound.adts", [*sound_in, *audio, "-f", "adts", "-"], source))
+        return sound_frames(ffmpeg.run(made) if as_it_is else _kept(folder / "sound.adts", made, source))
     except (FilmError, WireError):
-        sounds = []
+        return []
+
+
+def _film(codec: Codec, size: tuple[int, int], rate: int, units: list[Picture], sounds: list[bytes]) -> Film:
     # The sound is cut where the pictures end, so that both begin again together.
-    sounds = sounds[: max(1, len(units) * SAMPLE_RATE // (RATE * SAMPLES_PER_AAC_FRAME))]
+    sounds = sounds[: max(1, len(units) * SAMPLE_RATE // (rate * SAMPLES_PER_AAC_FRAME))]
     keys = tuple(i for i, unit in enumerate(units) if unit.key)
-    return Film(codec, width, height, RATE, tuple(units), tuple(sounds), keys)
+    return Film(codec, *size, rate, tuple(units), tuple(sounds), keys)
 
 
 def _kept(path: Path, arguments: list[str], source: Path | None) -> bytes:
@@ -175,7 +202,7 @@ def _kept(path: Path, arguments: list[str], source: Path | None) -> bytes:
             return path.read_bytes()
     except OSError:
         pass  # not made yet
-    data = _ffmpeg(arguments)
+    data = ffmpeg.run(arguments)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     staged = path.with_name(path.name + ".new")
     staged.write_bytes(data)
@@ -211,4 +238,4 @@ class Films:
         width, height = SIZES[stream_type]
         scale = f"scale={width}:{height}"
         made = ["-an", "-frames:v", "1", "-vf", scale, "-q:v", "5", "-f", "image2pipe", "-c:v", "mjpeg", "-"]
-        return await asyncio.to_thread(_ffmpeg, [*picture_in, *made])
+        return await asyncio.to_thread(ffmpeg.run, [*picture_in, *made])

@@ -82,9 +82,14 @@ class Link(asyncio.Protocol):
         """Bytes that are not sent yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
+    @property
+    def reading(self) -> bool:
+        """Whether it reads what the server sends."""
+        return self._transport is not None and self._transport.is_reading()
+
     def pause(self, reading: bool) -> None:
         """Stop or go on reading."""
-        if self._transport is not None and not self.closing and self._transport.is_reading() != reading:
+        if self._transport is not None and not self.closing and self.reading != reading:
             (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
     def finish(self) -> None:

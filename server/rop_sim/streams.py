@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rop_sim.faults import Faults
+from rop_sim.ffmpeg import SAMPLE_RATE, FilmError
 from rop_sim.files import DeviceLog
-from rop_sim.film import SAMPLE_RATE, Film, FilmError, Films
+from rop_sim.film import Film, Films
 from rop_sim.identity import Identity, IdentityStore
 from rop_sim.recordings import Shelf
 from rop_sim.stream_link import StreamLinkError, Uplink
@@ -106,7 +107,8 @@ class Streams:
         self.stop(stream.handle)
         self.playing[stream.handle] = stream
         stream.task = asyncio.get_running_loop().create_task(self._play(stream, film))
-        self._log("stream", handle=stream.handle, type=stream.stream_type, mode=stream.mode.value)
+        encoded = {"encoded": film.encoded} if film.encoded else {}
+        self._log("stream", handle=stream.handle, type=stream.stream_type, mode=stream.mode.value, **encoded)
         told = stream.recording
         start, end = (told.start, told.end) if told else (None, None)
         block = InfoBlock(film.rate, film.codec, film.width, film.height, start, end)

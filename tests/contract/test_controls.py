@@ -138,3 +138,17 @@ def test_flat_battery(site: Any, joined: Callable[..., Any], poll: Callable[...,
     camera.ctl("set-battery", "55")
     poll("it is back", lambda: site.online(UID))
     assert 0 in [entry["percent"] for entry in camera.events("battery")]
+
+
+def test_lost_heartbeats_cost_the_connection(
+    site: Any, joined: Callable[..., Any], poll: Callable[..., Any]
+) -> None:
+    site.restart(timeout__socket=4000, heartBeatInterval=1)
+    site.open_enrolment()
+    camera = joined(UID)
+    camera.ctl("set-fault", "no-heartbeats")
+    poll("it was cut off", lambda: len(camera.events("online")) >= 2)
+    lost = [line for line in map(json.loads, site.process.log.read_text().splitlines()) if line.get("reason")]
+    assert "heartbeat" in [line["reason"] for line in lost]
+    camera.ctl("clear-faults")
+    poll("it is online", lambda: site.online(UID))

@@ -4,9 +4,12 @@ import datetime
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from rop_wire.nal import split_nal_units
 
 UID = "95270000STREAM01"
 
@@ -73,6 +76,34 @@ def test_live(
     (started,) = camera.events("stream")
     assert (started["type"], started["mode"]) == ("subStream", mode)
     poll("the stream ends with its last viewer", lambda: camera.events("stream-ended"))
+
+
+def test_a_given_film_arrives_bit_by_bit(site: Any, joined: Callable[..., Any], tmp_path: Path) -> None:
+    """What a player stores of the main stream are the pictures of the file."""
+    film, stored = tmp_path / "film.mp4", tmp_path / "stored.h264"
+    make = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=320x240:rate=12:duration=2",
+        "-c:v",
+        "libx264",
+        "-bf",
+        "0",
+        "-g",
+        "8",
+    ]
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *make, str(film)], check=True, timeout=60)
+    camera = joined(UID, "--media", str(film))
+    copy = ["-rtsp_transport", "tcp", "-i", live(site, UID, "mainStream"), "-t", "3", "-c", "copy", str(stored)]
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *copy], check=True, timeout=60)
+    (started,) = camera.events("stream")
+    assert "encoded" not in started
+    raw = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(film), "-c", "copy", "-f", "h264", "-"]
+    known = split_nal_units(subprocess.run(raw, capture_output=True, check=True, timeout=60).stdout)
+    seen = split_nal_units(stored.read_bytes())
+    assert len(seen) > 20 and set(seen) <= set(known)
+    assert {unit for unit in known if len(unit) > 40} <= set(seen), "all pictures of the loop were seen"
 
 
 def test_two_streams_with_sound(site: Any, joined: Callable[..., Any]) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rop_sim.film import RATE, FilmError, Films, access_units, make_film, sound_frames
-from rop_wire.nal import Codec, nal_type, split_nal_units
+from rop_sim import ffmpeg
+from rop_sim.ffmpeg import FilmError
+from rop_sim.film import RATE, Films, access_units, make_film, sound_frames
+from rop_wire.nal import Codec, join_nal_units, nal_type, split_nal_units
 
 FORMATS = {Codec.H264: "h264", Codec.H265: "hevc"}
 LAYOUTS = {Codec.H264: [7, 8, 5], Codec.H265: [32, 33, 34, 20]}
@@ -76,6 +78,63 @@ def test_given_file(tmp_path: Path) -> None:
     assert len(film.pictures) == 15
     assert film.sounds == ()
     assert film.sound(3) is None
+
+
+def made_by_a_camera(path: Path, codec: Codec, *more: str, rate: str = "12", sound: str = "16000") -> Path:
+    """A film of two seconds; `more` are options of the encoder."""
+    pattern = f"testsrc2=size=320x240:rate={rate}:duration=2"
+    source = ["-f", "lavfi", "-i", pattern, "-f", "lavfi", "-i", f"sine=sample_rate={sound}:duration=2"]
+    quiet = ["-x265-params", "log-level=none"] if codec is Codec.H265 else []
+    video = ["-c:v", "libx264" if codec is Codec.H264 else "libx265", "-g", "8", "-bf", "0", *quiet, *more]
+    command = ["ffmpeg", "-nostdin", "-v", "error", *source, *video, "-ac", "1", "-c:a", "aac", str(path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return path
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("box", ["mp4", "mkv"])
+def test_a_file_that_a_camera_could_have_made_is_shown_as_it_is(codec: Codec, box: str, tmp_path: Path) -> None:
+    """Every NAL unit and every sound frame of the file, nothing else; the smaller streams are made of it."""
+    path = made_by_a_camera(tmp_path / f"film.{box}", codec)
+    film = make_film(codec, "mainStream", path, tmp_path / "kept")
+    raw = [
+        ffmpeg.run(["-i", str(path), "-c", "copy", *more, "-"])
+        for more in (["-map", "0:v", "-f", FORMATS[codec]], ["-map", "0:a", "-f", "adts"])
+    ]
+    assert (film.encoded, film.width, film.height, film.rate, len(film.pictures)) == ("", 320, 240, 12, 24)
+    assert split_nal_units(b"".join(each.data for each in film.pictures)) == split_nal_units(raw[0])
+    assert raw[1].startswith(b"".join(film.sounds)) and len(film.sounds) > 25
+    smaller = make_film(codec, "subStream", path, tmp_path / "kept")
+    assert (smaller.width, smaller.height, smaller.encoded) == (640, 360, "subStream is smaller")
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "reason"),
+    [
+        (["-bf", "2"], "12", "the file has B pictures"),
+        ([], "25/2", "12.5 pictures per second"),
+        ([], "120", "120 pictures per second"),
+        (["-x264-params", "repeat-headers=0:keyint=8"], "12", ""),
+    ],
+)
+def test_why_a_file_is_encoded(options: list[str], rate: str, reason: str, tmp_path: Path) -> None:
+    path = made_by_a_camera(tmp_path / "film.mp4", Codec.H264, *options, rate=rate, sound="48000")
+    film = make_film(Codec.H264, "mainStream", path, tmp_path / "kept")
+    assert film.encoded == reason
+    assert film.sounds, "sound of another kind is encoded on its own"
+    other = make_film(Codec.H265, "mainStream", path, tmp_path / "kept")
+    assert (other.encoded, other.codec) == ("the file is not H265", Codec.H265)
+
+
+def test_key_pictures_without_parameter_sets(tmp_path: Path) -> None:
+    """In a stream without a container the parameter sets may stand at its beginning only."""
+    path = tmp_path / "film.h264"
+    film = make_film(Codec.H264, "externStream", None, tmp_path / "test")
+    units = [unit for picture in film.pictures for unit in split_nal_units(picture.data)]
+    bare = [*units[:3], *(unit for unit in units[3:] if nal_type(Codec.H264, unit) not in (7, 8))]
+    path.write_bytes(join_nal_units(bare))
+    shown = make_film(Codec.H264, "mainStream", path, tmp_path / "kept")
+    assert shown.encoded == "key pictures without parameter sets"
 
 
 def test_no_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

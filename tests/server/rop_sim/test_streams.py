@@ -244,3 +244,38 @@ async def test_fault_silence_keeps_the_connection(scene: Scene, until: Until) ->
     assert playing is not None
     await asyncio.wait_for(playing, 5)
     assert scene.receiver.open == 1
+
+
+async def test_fault_refusal_of_a_stream(scene: Scene) -> None:
+    scene.faults.set("stream-refuse=404")
+    answer = await scene.live(7)
+    assert (answer.status, answer.payload) == (404, b"")
+    assert scene.streams.playing == {}
+
+
+async def test_fault_stream_without_a_connection(scene: Scene) -> None:
+    scene.faults.set("stream-never")
+    assert (await scene.live(7)).status == 200
+    task = scene.streams.playing[7].task
+    assert task is not None
+    await asyncio.wait_for(task, 10)
+    assert scene.receiver.connections == 0
+
+
+async def test_fault_end_of_a_recording_is_not_told(scene: Scene, until: Until) -> None:
+    scene.faults.set("stream-no-end")
+    recording = SHELF.recordings[0]
+    await scene.replay(9, recording.file_name)
+    await until("pictures", lambda: scene.frames(9))
+    assert await scene.tell(messages.ReplaySeek(0, 9, 1024, recording.end)) == 200
+    await until("it is at the end", lambda: scene.streams.playing[9].position >= 15 * 6)
+    assert await scene.tell(messages.ReplaySeek(0, 9, 2048, recording.start)) == 200
+    await until("it plays again", lambda: 2048 in scene.receiver.statuses[9])
+    assert [each for each in scene.frames(9) if each.kind is FrameKind.END] == []
+
+
+async def test_fault_without_sound(scene: Scene, until: Until) -> None:
+    scene.faults.set("stream-no-sound")
+    await scene.live(7)
+    await until("pictures", lambda: len(scene.frames(7)) > 20)
+    assert {each.kind for each in scene.frames(7)} == {FrameKind.KEY, FrameKind.PREDICTED}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rop_server.schema import of, ref
+from rop_server.schema import TIME, of, ref
 
 PREFIX = "/manage/v1"
 UID = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}
@@ -105,11 +105,12 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "/devices/{uid}/wifi",
         "join_wifi",
-        "Join a network. A device without a wire leaves its present one; whether it comes back is seen later.",
+        "Join a network. A device without a wire leaves its present one; it is back when the `connectedAt` of its"
+        " document is a later one than this answer tells.",
         "Control",
         query=WAKE,
         body=ref("WifiRequest"),
-        reply=of(woke={"type": "boolean"}),
+        reply=of(woke={"type": "boolean"}, connectedAt=TIME),
         replies=SLEEPER | {400: "`cmd_not_support`: it has no WiFi."},
         fenced=True,
     ),

@@ -32,6 +32,7 @@ SCHEMAS: dict[str, Schema] = {
         firstSeen=TIME,
         lastSeen=TIME,
         since=TIME,
+        connectedAt=TIME,
         battery=maybe(of(percent=NUMBER, charge=MAYBE, at=TIME)),
         certificate=maybe(
             of(serial=TEXT, notAfter=TIME, issuer=MAYBE, issuedAt=TIME, by=MAYBE, address=MAYBE),

@@ -15,6 +15,7 @@ from rop_server.manage.control import Control
 from rop_server.manage.errors import device_refusal, invalid
 from rop_server.manage.handlers import may_wake, reply
 from rop_server.state.book import FactsBook
+from rop_server.state.record import rfc3339
 from rop_wire.errors import WireError
 
 # These say nothing of the network that was tried.
@@ -77,7 +78,9 @@ class WifiOperations:
         uid, wake = self._awake(request)
         before = self._wakes(uid)
         await _asked(self._wifi.join(uid, network, wake=wake))
-        return reply({"woke": self._wakes(uid) > before})
+        record = self._book.record(uid)
+        connected = None if record is None else rfc3339(record.connected_at)
+        return reply({"woke": self._wakes(uid) > before, "connectedAt": connected})
 
     def _awake(self, request: web.Request) -> tuple[str, bool]:
         """UID, and whether it may be woken. Refuses a device that is not there, or asleep and to be left so."""

@@ -175,13 +175,13 @@ class FactsBook:
     def connected(self, link: DeviceLink, transport: str, at: float) -> None:
         """A handshake arrived on `Signaling` or `KeepAlive`."""
         record = self._record(link.uid)
-        changed = record.take_link(link)
+        record.take_link(link, at)
         if record.first_seen is None:
             record.first_seen = at
         if record.pinned_root is None and self.root_sha256 is not None:
             record.pinned_root, record.pinned_assumed = self.root_sha256, True
         self.counts["connected", transport] += 1
-        self._moved(record, link, at, changed)
+        self._moved(record, link, at, True)
 
     def disconnected(self, uid: str, link: DeviceLink | None, transport: str, reason: str, at: float) -> None:
         """A connection ended; `link` is what remains."""

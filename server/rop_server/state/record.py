@@ -12,7 +12,7 @@ from rop_server.core.facade import Battery, DeviceLink
 from rop_wire.messages import Channel, Support
 
 _TEXTS = ("family", "model", "firmware", "hardware", "address")
-_TIMES = ("first_seen", "last_seen", "since", "registered_at", "last_wake")
+_TIMES = ("first_seen", "last_seen", "since", "connected_at", "registered_at", "last_wake")
 _STORED = (*_TEXTS, *_TIMES, "pinned_root", "channels", "wired")
 # A recorder has some dozens of channels; a device that lists more is not believed further.
 MAX_CHANNELS = 64
@@ -74,6 +74,7 @@ class Record:
     first_seen: float | None = None
     last_seen: float | None = None
     since: float | None = None
+    connected_at: float | None = None
     battery: Battery | None = None
     certificate: Certificate | None = None
     pinned_root: str | None = None
@@ -90,9 +91,9 @@ class Record:
         before, self.channels = self.channels, [_channel(each) for each in support.channels[:MAX_CHANNELS]]
         return before != self.channels
 
-    def take_link(self, link: DeviceLink) -> bool:
-        """Copy the facts of a handshake; True when one of them is new. What a handshake lacks stays known."""
-        before = self._shown()
+    def take_link(self, link: DeviceLink, at: float) -> None:
+        """Copy the facts of a handshake. What a handshake lacks stays known."""
+        self.connected_at = at
         for name in _TEXTS:
             value = getattr(link, name)
             if value is not None:
@@ -100,11 +101,6 @@ class Record:
         if link.battery is not None:
             self.battery = link.battery
         self._take_certificate(link)
-        return before != self._shown()
-
-    def _shown(self) -> tuple[object, ...]:
-        charge = (self.battery.percent, self.battery.charge) if self.battery else None
-        return (self.family, self.model, self.firmware, self.hardware, self.address, charge, self.certificate)
 
     def _take_certificate(self, link: DeviceLink) -> None:
         serial, ends = link.certificate_serial, link.certificate_not_after
@@ -133,6 +129,7 @@ class Record:
             "firstSeen": rfc3339(self.first_seen),
             "lastSeen": rfc3339(self.last_seen),
             "since": rfc3339(self.since),
+            "connectedAt": rfc3339(self.connected_at),
             "battery": None
             if battery is None
             else {"percent": battery.percent, "charge": battery.charge, "at": rfc3339(battery.at)},

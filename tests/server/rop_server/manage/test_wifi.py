@@ -32,7 +32,8 @@ async def test_a_scan_tells_what_is_around(manage: Any, devices: Any) -> None:
 async def test_joining_is_a_fact_without_the_key(manage: Any, devices: Any, book: Any, log_lines: Any) -> None:
     device = devices.connect(UID)
     answer = await manage("PUT", WIFI, YARD)
-    assert (answer.status, answer.body) == (200, {"woke": False})
+    connected = (await manage("GET", f"/devices/{UID}")).body["connectedAt"]
+    assert (answer.status, answer.body) == (200, {"woke": False, "connectedAt": connected})
     assert device.wifi == messages.WifiSet("Yard", "yard-key-1", "DE")
     settings = (await manage("GET", f"/devices/{UID}")).body["settings"]
     assert {name: (known["value"], known["how"]) for name, known in settings.items()} == {

@@ -38,6 +38,7 @@ needs:
 
 test: needs lint ## lint, then every test
 	@tools/kube_binaries.sh >/dev/null
+	@tools/s3_server.sh >/dev/null
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not bench" $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measurements: CPU seconds, KiB, ratios

@@ -42,3 +42,26 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_module() -> Any:
+    """The module tests/s3/server.py."""
+    return load_file("rop_tests_s3_server", HERE / "s3" / "server.py")
+
+
+@pytest.fixture(scope="session")
+def s3_server(s3_module: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A running `S3Server`; one per session. Tests keep apart by prefix."""
+    server = s3_module.S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def liar(s3_module: Any, s3_server: Any) -> Iterator[Any]:
+    """A `Liar` before that server."""
+    made = s3_module.Liar(s3_server)
+    yield made
+    made.close()

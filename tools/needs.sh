@@ -15,6 +15,9 @@ done
 if [ -z "${KUBEBUILDER_ASSETS:-}" ] && ! command -v go >/dev/null; then
   missing+=("go 1.26 (https://go.dev/dl/), or KUBEBUILDER_ASSETS=a folder with kube-apiserver, etcd and kubectl")
 fi
+if [ -z "${ROP_S3_SERVER:-}" ] && ! command -v go >/dev/null; then
+  missing+=("go 1.26 (https://go.dev/dl/), or ROP_S3_SERVER=path of versitygw")
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 echo "make test needs what is not on this machine:" >&2
 printf '  %s\n' "${missing[@]}" >&2

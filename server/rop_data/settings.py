@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from rop_data import atomic, sinks
+from rop_data.archive import policy
+from rop_data.archive.policy import BackupPolicy
 from rop_data.config import ConfigError, parse
 from rop_data.sinks import AlarmSettings
 
 FORMAT_VERSION = 1
 MAX_COMMANDS = 256
-PATCHABLE = ("rop.management.listen", "rop.clientBind", "rop.integrity", "rop.signalCommands", "rop.alarms")
+PATCHABLE = (
+    "rop.management.listen",
+    "rop.clientBind",
+    "rop.integrity",
+    "rop.signalCommands",
+    "rop.alarms",
+    "rop.backup",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,7 @@ class RopSettings:
     `client_bind`: address of the client ports. `integrity`: `Enforce` or `Report` (encrypted TCP).
     `management_listen`: `host:port` of the management interface over TLS, None: unix socket only.
     `signal_commands`: command numbers that clients may send raw; none: that call does not exist.
-    `alarms`: further receivers of alarms.
+    `alarms`: further receivers of alarms. `backup`: archives that the server makes by itself, None: it makes none.
     `root_sha256`: fingerprint of the root once it is known; the server never starts under another one.
     """
 
@@ -34,6 +43,7 @@ class RopSettings:
     root_sha256: str | None = None
     signal_commands: tuple[int, ...] = ()
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    backup: BackupPolicy | None = None
 
     @classmethod
     def new(cls, adopted: bool) -> "RopSettings":
@@ -57,6 +67,7 @@ class RopSettings:
             "rootSHA256": self.root_sha256,
             "signalCommands": list(self.signal_commands),
             "alarms": self.alarms.encode(),
+            "backup": self.backup.encode() if self.backup else None,
         }
         return (json.dumps(document, indent=2) + "\n").encode()
 
@@ -80,6 +91,7 @@ def load(path: Path) -> RopSettings | None:
         raw.get("rootSHA256"),
         _commands(raw.get("signalCommands", [])),
         sinks.decode(raw.get("alarms")),
+        policy.decode(raw.get("backup")),
     )
     if settings.integrity not in ("Enforce", "Report"):
         raise ConfigError("rop.integrity", "Enforce or Report", repr(settings.integrity))
@@ -120,6 +132,8 @@ def patch(settings: RopSettings, members: dict[str, Any]) -> RopSettings:
             settings = replace(settings, signal_commands=_commands([] if value is None else value))
         elif name == "rop.alarms":
             settings = replace(settings, alarms=sinks.decode(value))
+        elif name == "rop.backup":
+            settings = replace(settings, backup=policy.decode(value))
         elif name == "rop.clientBind" and isinstance(value, str) and value:
             settings = replace(settings, client_bind=value)
         elif name == "rop.integrity" and value in ("Enforce", "Report"):

@@ -20,7 +20,8 @@ from rop_data.store import prepare
 from rop_pki import PkiError
 from rop_server import logs
 from rop_server.app import serve, utc_now
-from rop_server.archives import archive_group, restore_command
+from rop_server.archives import INCLUDE, archive_group, include_folders, restore_command
+from rop_server.backup.service import BackupOptions
 from rop_server.live import NotRunning, alarms_group, top_command
 from rop_server.logpipe import LogPipe
 from rop_server.net.listener import PortInUse
@@ -57,22 +58,27 @@ def cli() -> None:
 @DATA
 @click.option("--bind", metavar="ADDR", help="Address of the device ports [all interfaces].")
 @click.option("--client-bind", metavar="ADDR", help="Address of the client ports [as in rop.json].")
-def serve_command(data_dir: Path, bind: str | None, client_bind: str | None) -> None:
+@INCLUDE
+@click.option("--allow-loopback", is_flag=True, help="Allow backups to an S3 service on this machine.")
+def serve_command(
+    data_dir: Path, bind: str | None, client_bind: str | None, includes: tuple[str, ...], allow_loopback: bool
+) -> None:
     """Serve cameras and clients until SIGTERM or SIGINT."""
+    backups = BackupOptions(include_folders(data_dir, includes), allow_loopback)
     pipe = LogPipe(sys.stdout)
     logs.configure(cast("TextIO", pipe))
     try:
-        uvloop.run(_serve(data_dir, bind, client_bind))
+        uvloop.run(_serve(data_dir, bind, client_bind, backups))
     finally:
         pipe.finish(LOG_LIMIT)
 
 
-async def _serve(data_dir: Path, bind: str | None, client_bind: str | None) -> None:
+async def _serve(data_dir: Path, bind: str | None, client_bind: str | None, backups: BackupOptions) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(data_dir, bind, client_bind, stop)
+    await serve(data_dir, bind, client_bind, stop, backups)
 
 
 @cli.command()

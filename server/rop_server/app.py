@@ -27,6 +27,8 @@ from rop_server import logs
 from rop_server.alarms.queue import AlarmQueue
 from rop_server.alarms.roster import Roster
 from rop_server.alarms.sender import AlarmSender
+from rop_server.backup.service import BackupOptions
+from rop_server.backupcontrol import BackupControl, assemble
 from rop_server.client.app import build_client_app
 from rop_server.client.listener import ClientListener
 from rop_server.client.play import PlayCalls
@@ -71,7 +73,14 @@ def utc_now() -> datetime:
 class Server:
     """Everything that lives between start and stop of one server process."""
 
-    def __init__(self, site: Site, book: FactsBook, bind: str | None, inherited: Inherited | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        book: FactsBook,
+        bind: str | None,
+        inherited: Inherited | None = None,
+        backups: BackupOptions | None = None,
+    ) -> None:
         config = site.config
         self.site = site
         self.book = book
@@ -109,19 +118,23 @@ class Server:
         client_report = ClientReport(client_app, self.upgrades)
         self._client_listens = False
         self.lag = LoopLag()
-        sinks = SinkControl(site.directory, self.alarms, self.control)
-        streams = StreamReport(self.relay, self.play, self.rtsp.connections, CLOCK.monotonic)
-        self.manage = ManageListener(
-            build_manage_app(
-                *(self.devices, book, self.control, sinks),
-                firmware=self.firmware,
-                scans=self.scans,
-                streams=streams,
-                sources=(self.lag.collect, self._connection_metrics, client_report.families),
-            )
+        self.backups, backing = assemble(
+            self.control, site.directory, self._note, CLOCK, backups or BackupOptions()
         )
+        self.manage = ManageListener(self._manage_app(backing, client_report))
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
+
+    def _manage_app(self, backing: BackupControl, client_report: ClientReport) -> web.Application:
+        return build_manage_app(
+            *(self.devices, self.book, self.control),
+            SinkControl(self.site.directory, self.alarms, self.control),
+            firmware=self.firmware,
+            scans=self.scans,
+            streams=StreamReport(self.relay, self.play, self.rtsp.connections, CLOCK.monotonic),
+            backups=backing,
+            sources=(self.lag.collect, self._connection_metrics, client_report.families),
+        )
 
     def _client_app(self) -> web.Application:
         def effective() -> Config:
@@ -150,6 +163,7 @@ class Server:
             raise port_error(port, "ports.clientRtsp", error) from error
         self._inherited.close()
         self.alarms.start()
+        self.backups.start()
         self.lag.start()
         self._tick()
 
@@ -189,6 +203,7 @@ class Server:
             self._ticker.cancel()
         self.lag.stop()
         await self.alarms.close()
+        await self.backups.close()
 
     def renew_certificate(self) -> bool:
         """Renew the server certificate when it is due, and present it from the next handshake on."""
@@ -299,6 +314,7 @@ async def running(
     client_bind: str | None = None,
     environment: Mapping[str, str] | None = None,
     inherited: Inherited | None = None,
+    backups: BackupOptions | None = None,
 ) -> AsyncIterator[Server]:
     """A server on this data directory, ready inside the `with`, stopped after it.
 
@@ -310,7 +326,7 @@ async def running(
         logs.set_levels(logs.levels_of(site.config.raw))
         book = FactsBook(directory.state, CLOCK.wall)
         try:
-            server = Server(site, book, bind, inherited)
+            server = Server(site, book, bind, inherited, backups)
             try:
                 await server.start(client_bind or site.settings.client_bind)
                 yield server
@@ -320,12 +336,18 @@ async def running(
             book.close()
 
 
-async def serve(data_dir: Path, bind: str | None, client_bind: str | None, stop: asyncio.Event) -> None:
+async def serve(
+    data_dir: Path,
+    bind: str | None,
+    client_bind: str | None,
+    stop: asyncio.Event,
+    backups: BackupOptions | None = None,
+) -> None:
     """Run until `stop` is set. Raises as `running` does."""
     raise_file_limit()
     asyncio.get_running_loop().set_exception_handler(_unexpected)
     inherited = Inherited.of(os.environ)
-    async with running(data_dir, bind, client_bind, inherited=inherited) as server:
+    async with running(data_dir, bind, client_bind, inherited=inherited, backups=backups) as server:
         ports = {name: server.site.config.port(name) for name in server.ready()}
         log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
         server.tell_environment(os.environ)

@@ -15,8 +15,11 @@ import click
 from rop_data.archive import sheet, shelf
 from rop_data.archive.create import create, load
 from rop_data.archive.errors import ArchiveError, Reason
+from rop_data.archive.items import Include
 from rop_data.archive.manifest import as_document, parse_recipients
+from rop_data.archive.policy import NAME
 from rop_data.archive.restore import Expectation, examine, restore
+from rop_data.archive.target import DirectoryTarget
 from rop_data.layout import DataDir
 from rop_pki.envelope import EnvelopeError, Identities, parse_identities
 from rop_server.offline import DATA
@@ -27,12 +30,34 @@ _STATUS = {Reason.RECIPIENTS: EX_USAGE, Reason.TARGET: EX_CANTCREAT}
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+INCLUDE = click.option(
+    "--include",
+    "includes",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="A folder that goes into every archive: documents and secrets of a host agent, say.",
+)
 _OUTPUT = click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 _SIGNER = click.option("--expect-signer", metavar="HEX", help="The signer on the recovery sheet.")
 _ROOT = click.option("--expect-root", metavar="SHA256", help="The root's fingerprint on the recovery sheet.")
 _ACCEPT = click.option(
     "--accept-generation", type=int, metavar="N", help="Accept generation N beside a newer one in the folder."
 )
+
+
+def include_folders(data_dir: Path, told: tuple[str, ...]) -> tuple[Include, ...]:
+    """Options `--include NAME=FOLDER`. Raises click.UsageError."""
+    found: dict[str, Include] = {}
+    for each in told:
+        name, _, folder = each.partition("=")
+        path = Path(folder).absolute()
+        if not NAME.fullmatch(name) or name in found or not folder:
+            raise click.UsageError(f"--include {each!r} must be NAME=FOLDER, each NAME once, in small letters")
+        data = data_dir.resolve()
+        if path.resolve().is_relative_to(data) or data.is_relative_to(path.resolve()):
+            raise click.UsageError(f"--include {each!r} must lie outside of the data directory and not hold it")
+        found[name] = Include(name, path)
+    return tuple(found.values())
 
 
 @contextmanager
@@ -91,9 +116,15 @@ def archive_group() -> None:
     help="Lines `NAME All|WithoutRootKey KEY`; KEY is age1... or an SSH public key.",
 )
 @click.option("--single-recipient", metavar="NAME", help="Accept that NAME alone can open the root's key.")
+@INCLUDE
 @_OUTPUT
 def create_command(
-    data_dir: Path, folder: Path, recipients: TextIO, single_recipient: str | None, output: str
+    data_dir: Path,
+    folder: Path,
+    recipients: TextIO,
+    single_recipient: str | None,
+    includes: tuple[str, ...],
+    output: str,
 ) -> None:
     """Make an archive of DIR, also while it is served; read it back and verify it. Overwrites nothing.
 
@@ -101,7 +132,8 @@ def create_command(
     """
     with _errors():
         known = parse_recipients(recipients.read(_LIMIT))
-        path, header = create(DataDir(data_dir), folder, known, single_recipient, datetime.now(UTC))
+        more = include_folders(data_dir, includes)
+        path, header = create(DataDir(data_dir), folder, known, single_recipient, datetime.now(UTC), more)
         _show({"path": str(path), "state": "Stored", **as_document(header)}, output)
 
 
@@ -114,9 +146,9 @@ def list_command(folder: Path, output: str) -> None:
     Exit code 65 when one of them is broken. Example: rop-server archive list /mnt/backup
     """
     with _errors():
-        found = shelf.shelve(folder)
+        found = shelf.shelve(DirectoryTarget(folder))
     documents = [
-        {"path": str(each.path), "size": each.size, "problem": each.problem}
+        {"path": str(folder / each.name), "size": each.size, "problem": each.problem}
         | (as_document(each.header) if each.header else {})
         for each in found
     ]
@@ -125,7 +157,7 @@ def list_command(folder: Path, output: str) -> None:
     else:
         for each in found:
             state = f"generation {each.header.generation}  {each.header.created}" if each.header else each.problem
-            click.echo(f"{each.path.name}  {each.size}  {state}")
+            click.echo(f"{each.name}  {each.size}  {state}")
     if any(each.problem for each in found):
         sys.exit(EX_DATAERR)
 
@@ -176,11 +208,11 @@ def prune_command(folder: Path, keep_last: int, keep_days: int, dry_run: bool) -
     now = datetime.now(UTC)
     with _errors():
         if dry_run:
-            gone = [each.path for each in shelf.doomed(shelf.shelve(folder), keep_last, keep_days, now)]
+            gone = list(shelf.doomed(DirectoryTarget(folder), keep_last, keep_days, now))
         else:
-            gone = shelf.prune(folder, keep_last, keep_days, now)
-    for path in gone:
-        click.echo(path)
+            gone = shelf.prune(DirectoryTarget(folder), keep_last, keep_days, now)
+    for name in gone:
+        click.echo(folder / name)
 
 
 @archive_group.command("sheet")

@@ -31,8 +31,9 @@ ROP_MEMBERS = {
     "rop.management.listen": "management_listen",
     "rop.signalCommands": "signal_commands",
     "rop.alarms": "alarms",
+    "rop.backup": "backup",
 }
-_ROP_LIVE = frozenset({"rop.integrity", "rop.signalCommands", "rop.alarms"})
+_ROP_LIVE = frozenset({"rop.integrity", "rop.signalCommands", "rop.alarms", "rop.backup"})
 _ABSENT = object()
 
 
@@ -132,6 +133,7 @@ class SiteControl:
         """Members of rop.json as written."""
         told = {name: getattr(self.ours, attribute) for name, attribute in ROP_MEMBERS.items()}
         told["rop.alarms"] = self.ours.alarms.encode()
+        told["rop.backup"] = self.ours.backup.encode() if self.ours.backup else None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
     @property

@@ -3,24 +3,34 @@
 import fcntl
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rop_data import atomic
 from rop_data.archive import container
 from rop_data.archive.container import Container
+from rop_data.archive.critical import critical_digest
 from rop_data.archive.errors import ArchiveError, Reason
-from rop_data.archive.items import LEDGER, SIGNER, Items, collect, identify, keys_digest
-from rop_data.archive.manifest import Header, Recipient, check_recipients, digest
+from rop_data.archive.items import (
+    LEDGER,
+    SIGNER,
+    Include,
+    Items,
+    collect,
+    identify,
+    keys_digest,
+    kind,
+)
+from rop_data.archive.manifest import BY_POLICY, Header, Recipient, check_recipients, digest
+from rop_data.archive.target import SUFFIX, DirectoryTarget, Target
 from rop_data.layout import DataDir, LockedError
+from rop_pki import inspect
 from rop_pki.envelope import seal
 from rop_pki.signer import Signer, create_signer
 
-SUFFIX = ".roparchive"
 _ATTEMPTS = 5
 
 
@@ -69,11 +79,11 @@ def _advance(directory: DataDir, items: Items) -> tuple[Items, int]:
     return replace(items, files={**items.files, LEDGER: data}), generation + 1
 
 
-def _collect_steady(directory: DataDir) -> Items:
+def _collect_steady(directory: DataDir, includes: Sequence[Include]) -> Items:
     """The items as they were at one moment: read again until nothing but the databases has changed."""
-    before = collect(directory)
+    before = collect(directory, includes)
     for _ in range(_ATTEMPTS):
-        after = collect(directory)
+        after = collect(directory, includes)
         steady = [name for name in {*before.files, *after.files} if not name.endswith(".db")]
         if before.root_key == after.root_key and all(before.files.get(n) == after.files.get(n) for n in steady):
             return after
@@ -81,32 +91,86 @@ def _collect_steady(directory: DataDir) -> Items:
     raise ArchiveError(Reason.ITEM_INVALID, "the keys keep changing; try again later")
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An archive, not stored yet. `critical`: digest of what is inside, see `critical_digest`."""
+
+    name: str
+    data: bytes = field(repr=False)
+    header: Header
+    critical: str
+
+
+def make(
+    directory: DataDir,
+    recipients: tuple[Recipient, ...],
+    single: str | None,
+    now: datetime,
+    includes: Sequence[Include] = (),
+    retain: str = BY_POLICY,
+) -> Made:
+    """An archive of the directory. Raises ArchiveError, LockedError (another one is being made) and OSError."""
+    check_recipients(recipients, single)
+    if not directory.config.is_file():
+        raise ArchiveError(Reason.ITEM_MISSING, "config.json")
+    with _alone(directory):
+        _ensure_signer(directory)
+        items, generation = _advance(directory, _collect_steady(directory, includes))
+        _check_clock(items, now)
+        data, header = _encode(items, generation, recipients, now, retain)
+    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    name = f"{prefix_of(header.signer)}g{generation:04d}-{stamp}{SUFFIX}"
+    return Made(name, data, header, critical_digest(items.files, items.root_key))
+
+
+def prefix_of(signer: str) -> str:
+    """How the names of a site's archives begin; a site keeps its signer over every rotation."""
+    return f"rop-{signer[:8]}-"
+
+
+def deposit(target: Target, made: Made) -> None:
+    """Store an archive and read it back: it counts when this returns. Raises ArchiveError."""
+    target.put(made.name, made.data)
+    if target.get(made.name) != made.data:
+        raise ArchiveError(Reason.READ_BACK, f"{made.name} was not read back as written")
+    container.read(made.data)
+
+
 def create(
-    directory: DataDir, target: Path, recipients: tuple[Recipient, ...], single: str | None, now: datetime
+    directory: DataDir,
+    target: Path,
+    recipients: tuple[Recipient, ...],
+    single: str | None,
+    now: datetime,
+    includes: Sequence[Include] = (),
 ) -> tuple[Path, Header]:
     """Write an archive into the folder `target`, read it back and verify it. Nothing is overwritten.
 
     Raises ArchiveError, LockedError and OSError; no archive of that name appears then.
     """
-    check_recipients(recipients, single)
-    if not directory.config.is_file():
-        raise ArchiveError(Reason.ITEM_MISSING, "config.json")
+    check_place(directory, target)
+    made = make(directory, recipients, single, now, includes)
+    deposit(DirectoryTarget(target), made)
+    return target / made.name, made.header
+
+
+def check_place(directory: DataDir, target: Path) -> None:
+    """Raise ArchiveError unless archives may lie in this folder."""
     if not target.is_dir():
         raise ArchiveError(Reason.TARGET, f"{target} is not a directory")
     if target.resolve().is_relative_to(directory.root.resolve()):
         raise ArchiveError(Reason.TARGET, f"{target} lies in the data directory; what burns it burns the archives")
-    with _alone(directory):
-        _ensure_signer(directory)
-        items, generation = _advance(directory, _collect_steady(directory))
-        data, header = _encode(items, generation, recipients, now)
-        stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = target / f"rop-{header.root_sha256[:8]}-g{generation:04d}-{stamp}{SUFFIX}"
-        _store(path, data)
-    return path, header
+
+
+def _check_clock(items: Items, now: datetime) -> None:
+    """Nothing is signed at a time before the root CA was made."""
+    path = next((name for name in items.files if kind(name) == "rootCertificate"), None)
+    if path is not None and now < inspect(items.files[path]).not_before:
+        raise ArchiveError(Reason.CLOCK, f"the clock says {now:%Y-%m-%d}, before the root CA was made")
 
 
 def _encode(
-    items: Items, generation: int, recipients: tuple[Recipient, ...], now: datetime
+    items: Items, generation: int, recipients: tuple[Recipient, ...], now: datetime, retain: str
 ) -> tuple[bytes, Header]:
     identity = identify(items)
     assert items.root_key is not None
@@ -125,30 +189,9 @@ def _encode(
         len(root_key),
         digest(listed),
         recipients,
+        retain,
     )
     return container.write(header, Signer(items.files[SIGNER]), body, root_key), header
-
-
-def _store(path: Path, data: bytes) -> None:
-    """Temporary file, fsync, read back, and only then the name; an existing file stays as it is."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            # So that the read below comes from the disk.
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        if Path(name).read_bytes() != data:
-            raise ArchiveError(Reason.READ_BACK, f"{path} was not read back as written")
-        container.read(data)
-        os.link(name, path)
-    except FileExistsError:
-        raise ArchiveError(Reason.TARGET, f"{path} exists; nothing was overwritten") from None
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-    atomic.sync_directory(path.parent)
 
 
 def load(path: Path) -> Container:

@@ -16,6 +16,10 @@ class Reason(Enum):
     STALE = "ArchiveStale"
     READ_BACK = "ReadBackMismatch"
     TARGET = "TargetNotUsable"
+    TARGET_UNREACHABLE = "TargetUnreachable"
+    TARGET_REFUSED = "TargetRefused"
+    TARGET_FULL = "TargetFull"
+    CLOCK = "ClockImplausible"
     RECIPIENTS = "RecipientsInvalid"
 
 
@@ -25,3 +29,8 @@ class ArchiveError(Exception):
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(f"{reason.value}: {text}")
         self.reason = reason
+
+    @classmethod
+    def invalid(cls, text: str) -> "ArchiveError":
+        """An item that cannot be used."""
+        return cls(Reason.ITEM_INVALID, text)

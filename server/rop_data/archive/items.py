@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +13,9 @@ from rop_data.layout import CertDir, DataDir
 from rop_pki import Authority, PkiError, fingerprint, key_matches
 from rop_pki.signer import Signer
 
+INCLUDED = "include"
+SECRETS = "secrets"
+MAX_INCLUDED = 64 * 1024 * 1024
 SIGNER = "archive/signer.pem"
 LEDGER = "archive/ledger.json"
 _DATABASES = {"state.db": "state", "alarms.db": "alarms"}
@@ -29,6 +32,14 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
+class Include:
+    """A folder beside the data directory that goes into its archives: a host agent's documents, say."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who the site is: instance, root fingerprint, signer's name, path of the root's key."""
 
@@ -38,14 +49,15 @@ class Identity:
     root_key_path: str
 
 
-def _certificates(directory: DataDir, config: Config) -> CertDir:
+def certificates(directory: DataDir, config: Config) -> CertDir:
+    """The certificate folder. Raises ArchiveError when it is not below the data directory."""
     certs = CertDir(directory.resolve(str(config.get("cert.workDir")).rstrip("/")))
     if not certs.root.is_relative_to(directory.root) or ".." in certs.root.parts:
         raise ArchiveError(Reason.ITEM_INVALID, f"cert.workDir {certs.root} is not below {directory.root}")
     return certs
 
 
-def collect(directory: DataDir) -> Items:
+def collect(directory: DataDir, includes: Sequence[Include] = ()) -> Items:
     """Read every critical item of a locked or running directory. Raises ArchiveError when it is not whole."""
     root = directory.root
     try:
@@ -58,7 +70,8 @@ def collect(directory: DataDir) -> Items:
     for name in _DATABASES:
         if (root / name).is_file():
             files[name] = _copy_database(root / name)
-    key = (_certificates(directory, config).root_ca / "key.pem").relative_to(root).as_posix()
+    files |= included(includes)
+    key = (certificates(directory, config).root_ca / "key.pem").relative_to(root).as_posix()
     items = Items(files, files.pop(key, None))
     identify(items)
     if items.root_key is None:
@@ -67,13 +80,34 @@ def collect(directory: DataDir) -> Items:
 
 
 def _paths(directory: DataDir, config: Config) -> Iterator[Path]:
-    folders = (_certificates(directory, config).root, directory.manage)
+    folders = (certificates(directory, config).root, directory.manage, directory.root / SECRETS)
     singles = (directory.config, directory.rop, directory.root / SIGNER, directory.root / LEDGER)
     for path in (*singles, *(each for folder in folders for each in sorted(folder.rglob("*")))):
         # Half-written files of a running server have hidden names.
         hidden = any(part.startswith(".") for part in path.relative_to(directory.root).parts)
         if path.is_file() and not path.is_symlink() and not hidden:
             yield path
+
+
+def included(includes: Sequence[Include]) -> dict[str, bytes]:
+    """The files of further folders, by path in an archive. Raises ArchiveError when they are too large."""
+    found: dict[str, bytes] = {}
+    size = 0
+    for each in includes:
+        if not each.folder.is_dir():
+            raise ArchiveError(Reason.ITEM_MISSING, f"{each.folder} (included as {each.name})")
+        for path in sorted(each.folder.rglob("*")):
+            inside = path.relative_to(each.folder)
+            if any(part.startswith(".") for part in inside.parts) or path.is_symlink() or not path.is_file():
+                continue
+            data = path.read_bytes()
+            size += len(data)
+            if size > MAX_INCLUDED:
+                raise ArchiveError(
+                    Reason.ITEM_INVALID, f"{each.folder}: more than {MAX_INCLUDED >> 20} MiB are included"
+                )
+            found[f"{INCLUDED}/{each.name}/{inside.as_posix()}"] = data
+    return found
 
 
 def _copy_database(path: Path) -> bytes:
@@ -99,8 +133,9 @@ def kind(path: str) -> str:
     known = {"config.json": "config", "rop.json": "settings", SIGNER: "signer", LEDGER: "ledger", **_DATABASES}
     if path in known:
         return known[path]
-    if path.startswith("manage/"):
-        return "management"
+    folder = {"manage": "management", SECRETS: "secret", INCLUDED: "included"}.get(name.parts[0])
+    if folder is not None:
+        return folder
     if name.parts[-2:-1] == ("Root",) and name.name == "ca.pem":
         return "rootCertificate"
     if name.parts[-2:-1] == ("E1",) and name.name in ("ca.pem", "key.pem"):

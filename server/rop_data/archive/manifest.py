@@ -13,6 +13,7 @@ from rop_pki.envelope import EnvelopeError, check_recipient
 
 FORMAT_VERSION = 1
 PURPOSE = "rop-archive-header-v1"
+BY_POLICY, FOREVER = RETAIN = ("ByPolicy", "Forever")
 SCOPES = ("All", "WithoutRootKey")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -45,7 +46,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The part that needs no key to read. Hashes are those of the two envelopes and of the manifest inside."""
+    """The part that needs no key to read. Hashes are those of the two envelopes and of the manifest inside.
+
+    `retain` Forever: no prune deletes it.
+    """
 
     instance_id: str
     root_sha256: str
@@ -58,6 +62,7 @@ class Header:
     root_key_size: int
     manifest_sha256: str
     recipients: tuple[Recipient, ...]
+    retain: str = BY_POLICY
 
     def encode(self) -> bytes:
         """The signed bytes."""
@@ -81,7 +86,11 @@ def decode_header(data: bytes) -> Header:
         sound = header.created_at.tzinfo is not None and type(header.generation) is int
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ArchiveError(Reason.DAMAGED, "the header cannot be read") from None
-    if not sound or not all(map(_HEX.fullmatch, (header.signer, header.root_sha256))):
+    if (
+        not sound
+        or header.retain not in RETAIN
+        or not all(map(_HEX.fullmatch, (header.signer, header.root_sha256)))
+    ):
         raise ArchiveError(Reason.DAMAGED, "the header is not well-formed")
     return header
 
@@ -138,5 +147,6 @@ def as_document(header: Header) -> dict[str, Any]:
         "signer": header.signer,
         "generation": header.generation,
         "created": header.created,
+        "retain": header.retain,
         "recipients": [asdict(each) for each in header.recipients],
     }

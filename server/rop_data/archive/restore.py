@@ -12,6 +12,7 @@ from rop_data.archive.container import Container, Opened, unpack
 from rop_data.archive.create import load
 from rop_data.archive.errors import ArchiveError, Reason
 from rop_data.archive.shelf import shelve
+from rop_data.archive.target import DirectoryTarget
 from rop_pki.envelope import Identities
 
 
@@ -44,7 +45,7 @@ def _trust(container: Container, expected: Expectation) -> None:
 def _newest(path: Path, container: Container, accepted: int | None) -> None:
     """Keys that were replaced must not come back unnoticed."""
     own = container.header
-    siblings = (each.header for each in shelve(path.parent))
+    siblings = (each.header for each in shelve(DirectoryTarget(path.parent)))
     newer = [h.generation for h in siblings if h and h.signer == own.signer and h.generation > own.generation]
     if newer and accepted != own.generation:
         raise ArchiveError(

@@ -13,6 +13,7 @@ from rop_server.core.facade import Devices
 from rop_server.core.scans import Scans
 from rop_server.core.wifi import Wifi
 from rop_server.manage.alarmops import AlarmOperations, Alarms
+from rop_server.manage.backupops import Backing, BackupOperations
 from rop_server.manage.control import Control
 from rop_server.manage.errors import ManageError
 from rop_server.manage.firmware import FirmwareOperations
@@ -82,6 +83,7 @@ def build_manage_app(
     firmware: FirmwareStore,
     scans: Scans | None = None,
     streams: StreamReport | None = None,
+    backups: Backing | None = None,
     sources: Sequence[Source] = (),
     rotations: Mapping[Item, Rotating] | None = None,
 ) -> web.Application:
@@ -98,6 +100,7 @@ def build_manage_app(
         FirmwareOperations(firmware),
         AlarmOperations(alarms),
         StreamOperations(streams),
+        BackupOperations(backups),
         RotationOperations(rotations or {}),
         WifiOperations(devices, book, control, scans or Scans(Wifi(devices), clock)),
     )

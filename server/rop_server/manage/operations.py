@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from rop_server.manage.backuptable import BACKUP_OPERATIONS
+from rop_server.manage.operation import Operation
 from rop_server.schema import TIME, of, ref
 
 PREFIX = "/manage/v1"
 UID = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}
 WHOLE = {"type": "integer", "minimum": 0}
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation. `scope` None: no token needed. `replies` maps status to (text, schema); 200 has no entry when
-    it is not JSON. `fenced` operations take `fence` and the manager's header and are refused to anyone else.
-    """
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    scope: str | None
-    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    reply: Mapping[str, Any] | None = None
-    replies: Mapping[int, str] = field(default_factory=dict)
-    fenced: bool = False
-    content: str = "application/json"
 
 
 WAKE: Mapping[str, Mapping[str, Any]] = {"wake": {"type": "string", "enum": ["never", "allow"]}}
@@ -234,6 +216,7 @@ OPERATIONS: tuple[Operation, ...] = (
         replies={404: "`sink_unknown`."},
         fenced=True,
     ),
+    *BACKUP_OPERATIONS,
     Operation("GET", "/manager", "get_manager", "Who manages this server.", "Observe", reply=ref("Manager")),
     Operation(
         "PUT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rop_server.manage.backuptable import BACKUP_SCHEMAS
 from rop_server.schema import ANY, FLAG, MAYBE, NUMBER, TEXT, TIME, Schema, array, mapping, maybe, of, ref
 
 SCHEMAS: dict[str, Schema] = {
@@ -197,6 +198,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         "required": ["step", "toGeneration"],
     },
+    **BACKUP_SCHEMAS,
     "Manager": of(id=MAYBE, fence=NUMBER),
     "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
     "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),

@@ -13,6 +13,7 @@ from rop_data.archive.errors import ArchiveError, Reason
 from rop_data.archive.manifest import check_recipients, parse_recipients
 from rop_data.archive.restore import Expectation, restore
 from rop_data.archive.shelf import prune, shelve
+from rop_data.archive.target import DirectoryTarget
 from rop_data.layout import DataDir
 from rop_data.store import prepare
 
@@ -143,11 +144,11 @@ def test_prune_keeps_the_newest_of_every_generation_and_broken_files(world):
     newer = world.archive(NOW + timedelta(days=5))[0]
     broken = made[4]
     broken.write_bytes(broken.read_bytes()[:-1])
-    gone = prune(world.shelf, 0, 3, NOW + timedelta(days=400))
-    assert sorted(gone) == made[:3]
+    gone = prune(DirectoryTarget(world.shelf), 0, 3, NOW + timedelta(days=400))
+    assert sorted(gone) == [each.name for each in made[:3]]
     assert sorted(world.shelf.iterdir()) == [made[3], broken, newer]
-    assert [each.path for each in shelve(world.shelf)] == [newer, made[3], broken]
-    assert prune(world.shelf, 0, 0, NOW + timedelta(days=4000)) == []
+    assert [each.name for each in shelve(DirectoryTarget(world.shelf))] == [newer.name, made[3].name, broken.name]
+    assert prune(DirectoryTarget(world.shelf), 0, 0, NOW + timedelta(days=4000)) == []
 
 
 def test_recipients_are_two_or_acknowledged(world):

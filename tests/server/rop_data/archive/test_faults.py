@@ -13,6 +13,7 @@ import pytest
 from rop_data.archive.create import load
 from rop_data.archive.restore import restore
 from rop_data.archive.shelf import shelve
+from rop_data.archive.target import DirectoryTarget
 from rop_data.layout import LockedError
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
@@ -61,13 +62,13 @@ def test_killed_archives_are_never_half_there(world):
     for number in range(40):
         moment = NOW + timedelta(seconds=number)
         in_child(lambda moment=moment: world.archive(moment), chance.random() * 0.06)
-        found = shelve(world.shelf)
+        found = shelve(DirectoryTarget(world.shelf))
         assert [each.problem for each in found if each.problem] == []
         made = len(found)
     path, header = world.archive(NOW + timedelta(days=1))
     assert load(path).header == header
     assert header.generation == 1
-    assert len(shelve(world.shelf)) == made + 1
+    assert len(shelve(DirectoryTarget(world.shelf))) == made + 1
 
 
 def test_a_full_disk_leaves_no_archive(world):

@@ -55,7 +55,7 @@ async def test_identity(manage: Any, control: Any) -> None:
         "manager": {"id": None, "fence": 0},
         "configFileChanged": True,
         "pendingRestart": ["serverHost"],
-        "features": ["settings", "claims", "events", "config", "access", "alarms", "firmware"],
+        "features": ["settings", "claims", "events", "config", "access", "alarms", "firmware", "backup"],
     }
 
 
@@ -96,8 +96,9 @@ WRITES: list[tuple[str, str, Any]] = [
 
 
 def test_every_fenced_operation_is_tried_below() -> None:
-    # Those of alarms are tried on a whole server, in device/test_alarms.py.
-    fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced and not o.path.startswith("/alarms/")}
+    # Those of alarms and backups are tried on a whole server, in device/test_alarms.py and backup/test_policy.py.
+    elsewhere = ("/alarms/", "/backup")
+    fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced and not o.path.startswith(elsewhere)}
     tried = {
         (method, path.replace(UID, "{uid}").replace("first.pak", "{name}").replace("DeviceKey", "{item}"))
         for method, path, _ in WRITES

@@ -160,8 +160,9 @@ class PlaySession:
 
     # -- playing ----------------------------------------------------------------------------------
 
-    async def play_to(self, viewer: Viewer, start: float | None) -> float:
-        """Begin to send to a viewer; where it begins, in seconds. `start`: where a recording shall begin.
+    async def play_to(self, viewer: Viewer, start: float | None) -> None:
+        """Begin to send to a viewer. `start`: where a recording shall begin, in seconds. A viewer that plays at
+        that place already goes on.
 
         Raises CallError: `session_not_found`, `invalid_parameter` (a recording that cannot go there).
         """
@@ -172,17 +173,17 @@ class PlaySession:
             stream.add(viewer)
             self.ask_key_frame()
             self.played = True
-            return 0.0
+            return
         async with self._changing:
-            begin = await self._prepare(stream, viewer, start)
+            moved = await self._prepare(stream, viewer, start)
             if stream.over:
                 raise CallError("session_not_found")
-            stream.add(viewer)
+            if moved or viewer not in stream.viewers:
+                stream.add(viewer)
             self.played = True
-            return begin
 
-    async def _prepare(self, stream: Stream, viewer: Viewer, start: float | None) -> float:
-        """Bring a recording to the place where playing shall begin."""
+    async def _prepare(self, stream: Stream, viewer: Viewer, start: float | None) -> bool:
+        """Bring a recording to the place where playing shall begin; whether it was at another one."""
         now = self._now_at(stream)
         # Players ask for second 0 by habit: who comes later than others watches along.
         along = start is None or (start == 0 and self._others(stream, viewer) and not stream.paused)
@@ -194,9 +195,10 @@ class PlaySession:
             raise CallError("invalid_parameter", "the recording cannot go there")
         if stream.paused:
             await self._resume(stream, target)
-        elif moved:
+            return True
+        if moved:
             await self._seek(stream, target)
-        return target
+        return moved
 
     def _others(self, stream: Stream, viewer: Viewer) -> bool:
         return any(each is not viewer for each in stream.viewers) or len(self._users) > 1

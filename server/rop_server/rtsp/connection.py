@@ -332,7 +332,9 @@ class RtspConnection(asyncio.Protocol):
         except CallError as error:
             return self._reply(request, 457 if error.symbol == "invalid_parameter" else 404)
         self.playing = True
-        assert done
+        if not done:  # it plays there already
+            self.player.before(None)
+            begin([])
         return None
 
     def _range(self, session: PlaySession, start: float) -> str:

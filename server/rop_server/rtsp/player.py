@@ -50,7 +50,7 @@ class Player(Viewer):
                 waiting += leg.udp.queued
         return waiting
 
-    def before(self, on_begin: Callable[[list[MediaFrame]], None]) -> None:
+    def before(self, on_begin: Callable[[list[MediaFrame]], None] | None) -> None:
         """What to do before the first frame: the answer to PLAY goes out first."""
         self._on_begin = on_begin
 

@@ -140,6 +140,22 @@ async def test_second_viewer_watches_along(
     assert second.units(Codec.H264) == payloads(camera.film)[round(begin * 20) :]
 
 
+async def test_play_while_playing_repeats_nothing(
+    place: Any, film_of: Any, film_camera: Any, viewer: Any, until: Any
+) -> None:
+    camera = await seekable(film_of, film_camera)
+    camera.pace = 0.02
+    url, _ = await place.sessions.replay(UID, 0, "RecM01.mp4")
+    first, second = await viewer(url), await viewer(url)
+    await second.describe()
+    await first.play(Range="npt=0.000-")
+    for number in (5, 25):
+        await until(lambda number=number: len(first.units(Codec.H264)) >= number)
+        assert (await first.ask("PLAY", Range="npt=0.000-")).status == 200
+    await asyncio.wait_for(first.ended.wait(), 20)
+    assert first.units(Codec.H264) == payloads(camera.film)
+
+
 async def test_unknown_file(place: Any, film_of: Any, film_camera: Any) -> None:
     from rop_server.core.facade import CallError
 

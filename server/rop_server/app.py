@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -49,8 +50,8 @@ from rop_server.media.relay import Relay
 from rop_server.media.report import StreamReport
 from rop_server.media.sessions import PlaySessions, Wiring
 from rop_server.net.inherited import Inherited
-from rop_server.net.listener import port_error
-from rop_server.net.ports import DEVICE_PORTS, DevicePorts, open_device_sockets
+from rop_server.net.listener import open_socket, port_error
+from rop_server.net.ports import DEVICE_PORTS, IPV4_ANY, DevicePorts, open_device_sockets
 from rop_server.net.tls import TlsContexts
 from rop_server.rtsp.listener import RtspService
 from rop_server.sinkcontrol import SinkControl
@@ -150,22 +151,20 @@ class Server:
     async def start(self, client_bind: str) -> None:
         """Open the remaining ports and begin to tick. Raises `PortInUse`."""
         await self._start_management()
-        port = self.site.config.port("clientHttp")
-        try:
-            await self.client.start(client_bind, port, self._inherited.take(port))
-        except OSError as error:
-            raise port_error(port, "ports.clientHttp", error) from error
+        await self.client.start(self._client_socket(client_bind, "clientHttp"))
         self._client_listens = True
-        port = self.site.config.port("clientRtsp")
-        try:
-            await self.rtsp.start(client_bind, port, self._inherited.take(port))
-        except OSError as error:
-            raise port_error(port, "ports.clientRtsp", error) from error
+        # As the vendor's server: 61009 listens on IPv4, 61008 on IPv6 as well (device-protocol 5).
+        rtsp_bind = None if client_bind == IPV4_ANY else client_bind
+        await self.rtsp.start(self._client_socket(rtsp_bind, "clientRtsp"))
         self._inherited.close()
         self.alarms.start()
         self.backups.start()
         self.lag.start()
         self._tick()
+
+    def _client_socket(self, host: str | None, name: str) -> socket.socket:
+        port = self.site.config.port(name)
+        return self._inherited.take(port) or open_socket(host, port, f"ports.{name}")
 
     async def _start_management(self) -> None:
         directory = self.site.directory

@@ -89,14 +89,11 @@ class ClientListener:
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
 
-    async def start(self, host: str, port: int, sock: socket.socket | None = None) -> None:
-        """Listen, on `sock` when it is given. Raises OSError when the port cannot be had."""
+    async def start(self, sock: socket.socket) -> None:
+        """Listen on a bound socket."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        if sock is not None:
-            self._server = await loop.create_server(self._connection, sock=sock, backlog=1024)
-        else:
-            self._server = await loop.create_server(self._connection, host, port, backlog=1024)
+        self._server = await loop.create_server(self._connection, sock=sock, backlog=1024)
         self._ticker = loop.call_later(1.0, self._tick)
 
     @property

@@ -27,13 +27,10 @@ class RtspService:
         self._limit = max_connections
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str | None, port: int, sock: socket.socket | None = None) -> None:
-        """Listen, on `sock` when it is given. Raises OSError when the port cannot be had."""
+    async def start(self, sock: socket.socket) -> None:
+        """Listen on a bound socket."""
         loop = asyncio.get_running_loop()
-        if sock is not None:
-            self._server = await loop.create_server(lambda: RtspConnection(self), sock=sock, backlog=1024)
-        else:
-            self._server = await loop.create_server(lambda: RtspConnection(self), host, port, backlog=1024)
+        self._server = await loop.create_server(lambda: RtspConnection(self), sock=sock, backlog=1024)
 
     @property
     def port(self) -> int:

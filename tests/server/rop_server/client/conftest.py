@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ async def read_answer(reader: asyncio.StreamReader, head_only: bool = False) -> 
 @pytest.fixture
 async def listener(devices: Any, config: Config, clock: Any) -> AsyncIterator[ClientListener]:
     running = ClientListener(build_client_app(devices, lambda: config, lambda: CA_HASH, clock))
-    await running.start("127.0.0.1", 0)
+    await running.start(socket.create_server(("127.0.0.1", 0)))
     yield running
     await running.stop(1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -266,7 +267,7 @@ async def _to_the_end(reader: asyncio.StreamReader) -> bytes:
 def test_any_order(devices: Any, config: Any, clock: Any) -> None:
     loop = uvloop.new_event_loop()
     listener = ClientListener(build_client_app(devices, lambda: config, lambda: "hash", clock))
-    loop.run_until_complete(listener.start("127.0.0.1", 0))
+    loop.run_until_complete(listener.start(socket.create_server(("127.0.0.1", 0))))
     try:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             lambda: ClientPort(loop, listener, devices),

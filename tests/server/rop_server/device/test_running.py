@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import random
+import socket
 import ssl
 from typing import Any
 
 import pytest
 
 from rop_data.config import ConfigError
+from rop_server.app import running
 from rop_wire import messages
 from rop_wire.commands import Command
 
@@ -31,6 +33,40 @@ async def test_facts_reach_the_book(server: Any, camera: Any) -> None:
     assert issued["by"] == "ShortCode"
     assert server.devices.link(UID).certificate_serial == issued["serial"]
     await line.close()
+
+
+def addresses(server: Any) -> dict[str, str]:
+    """Where the client ports listen."""
+    services = {"clientHttp": server.client, "clientRtsp": server.rtsp}
+    return {name: each._server.sockets[0].getsockname()[0] for name, each in services.items()}
+
+
+async def test_client_ports_of_a_new_site_are_on_loopback(server: Any) -> None:
+    assert addresses(server) == {"clientHttp": "127.0.0.1", "clientRtsp": "127.0.0.1"}
+
+
+async def test_client_ports_of_an_adopted_site_stay_where_the_vendor_has_them(directory: Any) -> None:
+    """61009 on every IPv4 address, 61008 on every address; what rop.json says later counts."""
+    directory.configure()
+    (directory.path / "rop.json").unlink()  # a directory of the vendor's server has none
+    every = "::" if has_ipv6() else "0.0.0.0"
+    async with running(directory.path, "127.0.0.1") as server:
+        assert addresses(server) == {"clientHttp": "0.0.0.0", "clientRtsp": every}
+        for host in ("127.0.0.1", *(["::1"] if has_ipv6() else [])):
+            reader, writer = await asyncio.open_connection(host, directory.numbers["clientRtsp"])
+            writer.write(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"RTSP/1.0 200")
+            writer.close()
+        await server.control.apply({"rop.clientBind": "127.0.0.1"})
+    async with running(directory.path, "127.0.0.1") as server:
+        assert addresses(server) == {"clientHttp": "127.0.0.1", "clientRtsp": "127.0.0.1"}
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6 switched on."""
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
 
 
 async def test_live_members_are_in_force_at_once(server: Any, camera: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ class Place:
         self._ticking: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        await self.rtsp.start("127.0.0.1", 0)
+        await self.rtsp.start(socket.create_server(("127.0.0.1", 0)))
         self.config.raw["rtsp"]["playURLPrefix"] = f"rtsp://127.0.0.1:{self.rtsp.port}"
         self._tick()
 

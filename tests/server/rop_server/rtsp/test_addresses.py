@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ async def post(place: Any) -> AsyncIterator[Post]:
     rooms = [PlayCalls(place.sessions).calls()]
     app = build_client_app(place.site.devices, lambda: place.config, lambda: "hash", more=rooms)
     listener = ClientListener(app)
-    await listener.start("127.0.0.1", 0)
+    await listener.start(socket.create_server(("127.0.0.1", 0)))
     async with aiohttp.ClientSession() as session:
 
         async def ask(path: str, document: Any) -> tuple[int, Any]:

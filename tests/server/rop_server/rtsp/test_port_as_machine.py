@@ -8,6 +8,7 @@ address lives as long as it may; the camera is told to start once and to stop on
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -153,7 +154,7 @@ class RtspPort(RuleBasedStateMachine):
         wiring = Wiring(self.camera, self.relay, lambda: Config(raw), clock, lambda *_: None)
         self.sessions = PlaySessions(wiring)
         self.rtsp = RtspService(self.sessions, clock)
-        self.run_now(self.rtsp.start("127.0.0.1", 0))
+        self.run_now(self.rtsp.start(socket.create_server(("127.0.0.1", 0))))
         self.made: list[Address] = []
         self.here: list[Player] = []
 

@@ -31,7 +31,8 @@ class Certificate:
 class Connection(ABC):
     """A device connection on 61003, 61005, 61006 or 61007.
 
-    `uid` is empty until the identity is known. Times are seconds of the monotonic clock.
+    `uid` is empty until the identity is known, `device` (the hash of a UID) until the transport has proved it.
+    Times are seconds of the monotonic clock.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Connection(ABC):
         "address",
         "announced",
         "certificate",
+        "device",
         "heartbeat_at",
         "heartbeat_limit",
         "next_id",
@@ -50,6 +52,7 @@ class Connection(ABC):
         self.transport_kind = transport_kind
         self.address = address
         self.uid = ""
+        self.device = ""
         self.certificate: Certificate | None = None
         self.announced = False
         self.next_id = secrets.randbelow(REQUEST_ID_START)

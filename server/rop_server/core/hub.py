@@ -5,6 +5,7 @@ Source: ROP v1.0 wire specification, device-protocol 7 and 9; discrepancies C3.2
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ CHARGE_STATES = {0: "none", 1: "charging", 2: "completed"}
 DEVICE_COMMANDS = frozenset({Command.HEARTBEAT, Command.HANDSHAKE, Command.ALARM, Command.NETWORK_REPORT})
 HELLO_LIMIT = 10.0
 """Seconds for the hello, and again for the handshake, on 61003 (discrepancies C2.8)."""
+CONNECTIONS_OF_DEVICE = 256
+"""A recorder may use a media connection for every stream of its channels; no device needs more than this."""
 
 PORT_NAMES = {
     SIGNALING: "signalingTLS",
@@ -61,6 +64,7 @@ class Hub:
         self.wakes: dict[str, Wake] = {}
         self.keep_awake: dict[str, float] = {}
         self.open: set[Connection] = set()
+        self._of_device: Counter[str] = Counter()
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -70,6 +74,12 @@ class Hub:
         signaling = connection.transport_kind == SIGNALING
         connection.heartbeat_limit = self.settings.socket_timeout if signaling else HELLO_LIMIT
         self.open.add(connection)
+
+    def proved(self, connection: Connection, device: str) -> bool:
+        """The transport proved whose connection it is; False when that device has too many."""
+        connection.device = device
+        self._of_device[device] += 1
+        return self._of_device[device] <= CONNECTIONS_OF_DEVICE
 
     def admitted(self, connection: Connection) -> bool:
         """Ask the admission for a connection whose UID is known; a refusal is reported as a fact."""
@@ -118,6 +128,11 @@ class Hub:
     def gone(self, connection: Connection) -> None:
         """Nothing is left of the connection."""
         self.open.discard(connection)
+        device, connection.device = connection.device, ""
+        if device:
+            self._of_device[device] -= 1
+            if not self._of_device[device]:
+                del self._of_device[device]
 
     def connections_of(self, uid: str) -> list[Connection]:
         """Every connection that proved this UID, with or without a handshake so far."""

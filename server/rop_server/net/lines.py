@@ -124,6 +124,9 @@ class TlsLine(Line):
         self.uid = self.certificate.uid
         self._hub.opened(self)
         self._identified()
+        if not self._hub.proved(self, uid_hash(self.uid)):
+            self.close("too many connections")
+            return
         if not self._hub.admitted(self):
             self.close("refused")
             return
@@ -182,6 +185,9 @@ class EncryptedLine(Line):
             self._greeted = True
             self.heartbeat_at = self._hub.clock.monotonic()
             self._ticket.release()
+            if not self._hub.proved(self, channel.uid_hash or ""):
+                self.close("too many connections")
+                return
         self._deliver(packets)
 
     def proves(self, uid: str) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from rop_server.core import hub
 from rop_server.net.listener import PortInUse, open_socket, port_error
 from rop_wire import messages
 from rop_wire.commands import Command
-from rop_wire.encrypted import Policy
+from rop_wire.encrypted import DeviceChannel, Policy
 from rop_wire.packet import Packet
 
 UID = "95270000000TEST1"
@@ -29,6 +30,41 @@ async def test_too_many_from_one_address_are_dropped(site: Any) -> None:
     for _, writer in pairs:
         writer.close()
     await site.until(lambda: site.net.gate.open == 0)
+
+
+@pytest.mark.parametrize("port", ["keepAliveTCP", "streamTCP", "signalingTLS", "streamTLS"])
+async def test_one_device_has_so_many_connections(
+    site: Any, new_camera: Any, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    """One more is closed at once; those that were there, and other devices, do not notice."""
+    monkeypatch.setattr(hub, "CONNECTIONS_OF_DEVICE", 3)
+    camera, other = await new_camera(), await new_camera("95270000000TEST2")
+    line = await camera.signaling()
+
+    async def connect(of: Any) -> asyncio.StreamReader:
+        tls = {"ssl": of.context, "server_hostname": "127.0.0.1"} if port.endswith("TLS") else {}
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.ports[port], **tls)
+        writers.append(writer)
+        if not tls:
+            writer.write(DeviceChannel(of.keys.access_key, of.keys.secret_access_key, bytes(32)).hello())
+            await asyncio.wait_for(reader.readexactly(100), 8)
+        return reader
+
+    writers: list[asyncio.StreamWriter] = []
+    await connect(camera)
+    await connect(camera)
+    assert await asyncio.wait_for((await connect(camera)).read(), 8) == b""
+    await connect(other)
+    assert (await line.ask(Command.HEARTBEAT)).status == 200
+    await site.until(lambda: len(site.hub.open) == 4)
+    for writer in writers:
+        writer.transport.abort()
+    await site.until(lambda: len(site.hub.open) == 1)
+    await connect(camera)
+    await site.until(lambda: len(site.hub.open) == 2)
+    assert sum(site.hub._of_device.values()) == 2
+    for writer in writers:
+        writer.transport.abort()
 
 
 async def test_full_gate_lets_others_wait(site: Any, new_camera: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
+import structlog.contextvars
 
 LEVELS = frozenset({"debug", "info", "warning", "error"})
 DEFAULT_LEVELS = frozenset({"info", "warning", "error"})
@@ -34,7 +35,7 @@ def configure(stream: TextIO | None = None, levels: frozenset[str] = DEFAULT_LEV
     _Output.stream = stream or sys.stdout
     _Output.levels = levels
     structlog.configure(
-        processors=[_filter, structlog.processors.format_exc_info, _line],
+        processors=[_filter, structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _line],
         logger_factory=lambda *names: _Logger(names[0] if names else "rop"),
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=False,

@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiohttp import web
+from structlog.contextvars import bind_contextvars
 
 from rop_data.config import Config
 from rop_server.client.calls import DeviceCalls
 from rop_server.client.errors import ClientError
 from rop_server.client.exchange import JSON_TYPE, Answer, Asked, Call, Calls, Unserved, encode
+from rop_server.client.listener import DESK, Desk
 from rop_server.client.operations import OPERATIONS
 from rop_server.client.paths import PathTable
 from rop_server.core.facade import CallError, Devices
@@ -36,7 +38,8 @@ NOT_FOUND_BODY = b'{"message":"resource not found."}'
 class ClientInterface:
     """Dispatches requests by their raw path and turns outcomes into the documented answers."""
 
-    def __init__(self, rooms: Sequence[Calls]) -> None:
+    def __init__(self, rooms: Sequence[Calls], desk: Desk) -> None:
+        self._desk = desk
         calls = {name: call for room in rooms for name, call in room.items()}
         self.counts: Counter[tuple[str, str, int]] = Counter()
         self._table: PathTable[tuple[str, Call]] = PathTable(
@@ -57,7 +60,12 @@ class ClientInterface:
             self.counts["-", "-", 404] += 1
             return _not_found()
         (template, call), parameters = found
-        response = await _outcome(call, Asked(parameters, request), request)
+        # Every line of this call, and of what it leaves running, names the connection.
+        bind_contextvars(connection=self._desk.begins(request.protocol))
+        try:
+            response = await _outcome(call, Asked(parameters, request), request)
+        finally:
+            self._desk.ends(request.protocol)
         self.counts[request.method, template, response.status] += 1
         return response
 
@@ -117,10 +125,12 @@ def build_client_app(
 
     Run it with `rop_server.client.listener.ClientListener`, which keeps the connection rules of client-api 1.
     """
-    interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).calls(), *more])
+    desk = Desk()
+    interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).calls(), *more], desk)
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
     # The framework's router finds this one; without it, it would make an exception of every request.
     app.router.add_route("*", "/{any:.*}", _unreachable)
     app[COUNTS] = interface.counts
+    app[DESK] = desk
     app.on_response_prepare.append(_no_software_names)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from aiohttp import web
 from rop_server.client.errors import invalid
 from rop_server.client.validation import Query
 
+BODY_S = 30.0
+"""Seconds for a small body, and for `SLOWEST` bytes of a long one."""
+SLOWEST = 65_536
 JSON_TYPE = "application/json; charset=utf-8"
 OK = b'{"message":"ok"}'
 
@@ -43,18 +47,24 @@ class Asked:
         self._request = request
 
     async def body(self) -> bytes:
-        """The whole body. Raises `invalid_parameter` above the limit of small bodies."""
+        """The whole body. Raises `invalid_parameter` above the limits of small bodies: their size, their time."""
         try:
-            return await self._request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise invalid("body") from None
-        except web.RequestPayloadError:
+            async with asyncio.timeout(BODY_S):
+                return await self._request.read()
+        except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError, TimeoutError):
             raise invalid("body") from None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, of any length."""
+        """The body as it arrives, of any length. Raises `invalid_parameter` for one that drips."""
+        loop = asyncio.get_running_loop()
+        due, came = loop.time() + BODY_S, 0
         try:
             async for chunk in self._request.content.iter_any():
+                came += len(chunk)
+                if came >= SLOWEST:
+                    due, came = loop.time() + BODY_S, 0
+                elif loop.time() > due:
+                    raise invalid("body")
                 yield chunk
         except web.RequestPayloadError:
             raise invalid("body") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ SIGNALING: Final = "Signaling"
 KEEP_ALIVE: Final = "KeepAlive"
 STREAM_TLS: Final = "StreamTLS"
 STREAM_TCP: Final = "StreamTCP"
+PORT_NAMES: Final = {
+    SIGNALING: "signalingTLS",
+    KEEP_ALIVE: "keepAliveTCP",
+    STREAM_TLS: "streamTLS",
+    STREAM_TCP: "streamTCP",
+}
+_NUMBERS = itertools.count(1)
 
 REQUEST_ID_START = 100_000
 """Request numbers of a connection start at random below this. Source: device-protocol 3, Matching."""
@@ -29,7 +37,7 @@ class Certificate:
 
 
 class Connection(ABC):
-    """A device connection on 61003, 61005, 61006 or 61007.
+    """A device connection on 61003, 61005, 61006 or 61007. `name` is its own in this process, for the log.
 
     `uid` is empty until the identity is known, `device` (the hash of a UID) until the transport has proved it.
     Times are seconds of the monotonic clock.
@@ -43,6 +51,7 @@ class Connection(ABC):
         "device",
         "heartbeat_at",
         "heartbeat_limit",
+        "name",
         "next_id",
         "transport_kind",
         "uid",
@@ -50,6 +59,7 @@ class Connection(ABC):
 
     def __init__(self, transport_kind: str, address: str | None, now: float) -> None:
         self.transport_kind = transport_kind
+        self.name = f"{PORT_NAMES[transport_kind]}-{next(_NUMBERS)}"
         self.address = address
         self.uid = ""
         self.device = ""
@@ -59,6 +69,9 @@ class Connection(ABC):
         self.heartbeat_at = now
         self.heartbeat_limit = 0.0
         self.active_at = now
+
+    def __str__(self) -> str:
+        return self.name
 
     def allot(self) -> int:
         """The next request number of this connection, wrapping within 32 bits."""

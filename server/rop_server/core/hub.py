@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from rop_server.core.calls import Wake, should_sleep
-from rop_server.core.connection import KEEP_ALIVE, SIGNALING, STREAM_TCP, STREAM_TLS, Connection
+from rop_server.core.connection import KEEP_ALIVE, PORT_NAMES, SIGNALING, Connection
 from rop_server.core.facade import Admission, Battery, CoreEvents, DeviceLink
 from rop_server.core.pending import Answer, Outcome, PendingTable
 from rop_server.core.registry import Announcement, Registry
@@ -31,13 +31,6 @@ HELLO_LIMIT = 10.0
 """Seconds for the hello, and again for the handshake, on 61003 (discrepancies C2.8)."""
 CONNECTIONS_OF_DEVICE = 256
 """A recorder may use a media connection for every stream of its channels; no device needs more than this."""
-
-PORT_NAMES = {
-    SIGNALING: "signalingTLS",
-    KEEP_ALIVE: "keepAliveTCP",
-    STREAM_TLS: "streamTLS",
-    STREAM_TCP: "streamTCP",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +107,8 @@ class Hub:
         if entry is None:
             self.keep_awake.pop(uid, None)
         kind = connection.transport_kind
-        log.info(
-            "device-offline" if entry is None else "device-connection-lost", uid=uid, transport=kind, reason=reason
-        )
+        what = "device-offline" if entry is None else "device-connection-lost"
+        log.info(what, uid=uid, connection=connection.name, reason=reason)
         self.events.disconnected(
             uid,
             entry.link() if entry is not None else None,
@@ -150,7 +142,7 @@ class Hub:
             elif not self.pending.resolve(
                 connection, packet.request_id, packet.command, packet.status, packet.payload
             ):
-                log.debug("ignored", uid=connection.uid, command=packet.command)
+                log.debug("ignored", uid=connection.uid, connection=connection.name, command=packet.command)
         except WireError as error:
             connection.close(f"protocol: {error}")
 
@@ -160,7 +152,7 @@ class Hub:
         elif packet.command == Command.HANDSHAKE:
             self._handshake(connection, packet)
         elif connection.transport_kind != SIGNALING:
-            log.debug("ignored", uid=connection.uid, command=packet.command)
+            log.debug("ignored", uid=connection.uid, connection=connection.name, command=packet.command)
         elif packet.command == Command.ALARM:
             self._alarm(connection, packet)
         else:
@@ -192,7 +184,7 @@ class Hub:
         self.events.connected(link, connection.transport_kind, wall)
         for listener in self.on_handshake:
             listener(link)
-        log.info("device-online", uid=told.uid, transport=connection.transport_kind, firmware=told.firmware)
+        log.info("device-online", uid=told.uid, connection=connection.name, firmware=told.firmware)
         if connection.transport_kind == SIGNALING:
             wake = self.wakes.pop(told.uid, None)
             if wake is not None:
@@ -262,7 +254,7 @@ class Hub:
         try:
             report = messages.NetworkReport.decode(packet.payload)
         except WireError:
-            log.info("network-report", uid=connection.uid, message="unreadable")
+            log.info("network-report", uid=connection.uid, connection=connection.name, message="unreadable")
             return
         wired = report.network == "wire"
         self.registry.report_network(connection.uid, wired)

@@ -61,7 +61,8 @@ class Relay:
 
         def ended(stream: Stream, reason: str) -> None:
             self._forget(stream)
-            log.info("stream-end", uid=uid, handle=handle, reason=reason, received=stream.received)
+            told = {"reason": reason, "received": stream.received}
+            log.info("stream-end", uid=uid, connection=stream.source, handle=handle, **told)
             on_end(reason)
 
         stream = Stream(uid, handle, recording, self._now, ended)
@@ -89,7 +90,8 @@ class Relay:
             return
         if carrier not in stream.carriers:
             self._by_carrier.setdefault(carrier, set()).add(stream)
-            log.info("stream-data", uid=uid, handle=handle)
+            stream.source = str(carrier)
+            log.info("stream-data", uid=uid, connection=stream.source, handle=handle)
         stream.feed(data, status, carrier)
 
     def carrier_lost(self, carrier: Hashable) -> None:

@@ -34,7 +34,8 @@ class Stream:
     """A running stream, known by UID and handle. `on_end(stream, reason)` is called once.
 
     `recording`: frames before the first viewer are all kept (bounded), as nobody may miss the beginning;
-    `on_overflow` hears when they are too many. `share`: bytes it may keep when there are very many streams.
+    `on_overflow` hears when they are too many. `source`: the media connection, for the log. `share`: bytes it may
+    keep when there are very many streams.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Stream:
         self.on_overflow: Callable[[], None] | None = None
         self.viewers: list[Viewer] = []
         self.carriers: set[Hashable] = set()
+        self.source = ""
         self.active_at = now()
         self.received = 0
         self.frames = 0

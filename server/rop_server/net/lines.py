@@ -200,7 +200,8 @@ class EncryptedLine(Line):
     def _ending(self) -> None:
         super()._ending()
         if self._channel.findings:
-            log.warning("integrity", uid=self.uid, findings=dict(self._channel.findings))
+            findings = dict(self._channel.findings)
+            log.warning("integrity", uid=self.uid, connection=self.name, findings=findings)
 
 
 def server_channel(hub: Hub, clear_allowed: bool = False, max_length: int = MAX_DATA) -> ServerChannel:

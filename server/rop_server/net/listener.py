@@ -154,7 +154,7 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # out of file descriptors or memory: breathe until the next tick
-                log.warning("accept", message="nok", reason=error.strerror)
+                log.warning("accept", message="nok", port=self.port, reason=error.strerror)
                 self._pause()
                 return
             self._welcome(sock, str(peer[0]).removeprefix("::ffff:"))
@@ -196,4 +196,4 @@ class Listener:
         except (TimeoutError, OSError) as error:
             ticket.release()
             sock.close()
-            log.debug("handshake", message="nok", address=address, reason=type(error).__name__)
+            log.debug("handshake", message="nok", port=self.port, address=address, reason=type(error).__name__)

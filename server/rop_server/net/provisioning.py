@@ -126,7 +126,10 @@ class HttpsProtocol(asyncio.Protocol):
             reply = service.handler(request, self._address, self._certificate)
         except Exception:
             # As the specification has it: no answer when a certificate cannot be produced.
-            log.exception("provisioning", message="nok")
+            uid = self._certificate.uid if self._certificate is not None else None
+            log.exception(
+                "provisioning", message="nok", uid=uid, connection=self._address, target=request.target[:100]
+            )
             self.abort()
             return
         wall = service.clock.wall()

@@ -61,7 +61,7 @@ class StreamLine(Line):
                 return
         self.heartbeat_limit = self._hub.settings.socket_timeout
         self.send(packet.reply(payload=self._answer(told)))
-        log.debug("stream-connection", uid=self.uid, transport=self.transport_kind)
+        log.info("stream-connection", uid=self.uid, connection=self.name)
 
     def _answer(self, told: messages.Handshake) -> bytes:
         """The payload of the handshake's response."""

@@ -6,11 +6,13 @@ Source: ROP v1.0 wire specification, client-api 3.2 to 3.5; RFC 2326; discrepanc
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from rop_server.core.facade import CallError
 from rop_server.media.packets import AUDIO, VIDEO, MediaFrame
@@ -33,6 +35,7 @@ QUEUE_LIMIT = 32
 LINGER = 5.0
 END_LINGER = 30.0
 SESSION_ID_LENGTH = 16
+_NUMBERS = itertools.count(1)
 _TRACKS = {VIDEO_TRACK: VIDEO, AUDIO_TRACK: AUDIO}
 _NAMES = {number: name for name, number in _TRACKS.items()}
 
@@ -42,6 +45,7 @@ class RtspConnection(asyncio.Protocol):
 
     def __init__(self, service: RtspService) -> None:
         self._service = service
+        self.name = f"clientRtsp-{next(_NUMBERS)}"
         self._reader = MessageReader()
         self._queue: deque[Request] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -90,7 +94,7 @@ class RtspConnection(asyncio.Protocol):
             if isinstance(message, Request):
                 self._queue.append(message)
             elif not isinstance(message, Interleaved):
-                log.debug("ignored", message="a response")
+                log.debug("ignored", connection=self.name, message="a response")
         if len(self._queue) > QUEUE_LIMIT:
             self._write(Response(503))
             self.close("too many requests")
@@ -110,7 +114,8 @@ class RtspConnection(asyncio.Protocol):
         if self.closed:
             return
         self.closed = True
-        log.debug("connection-end", reason=reason)
+        uid = self.session.play.uid if self.session is not None else None
+        log.debug("connection-end", uid=uid, connection=self.name, reason=reason)
         self._leave()
         self._transport.close()
         asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
@@ -175,6 +180,7 @@ class RtspConnection(asyncio.Protocol):
     # -- requests ---------------------------------------------------------------------------------
 
     async def _work(self) -> None:
+        bind_contextvars(connection=self.name)
         try:
             while self._queue and not self.closed:
                 await self._answer(self._queue.popleft())
@@ -245,14 +251,16 @@ class RtspConnection(asyncio.Protocol):
     async def _open(self, url: str) -> bytes | None:
         """Attach the session of an address; its description, None when there is none."""
         base = url.rstrip("/")
+        uid = None
         try:
             session = self._service.sessions.find(base)
+            uid = session.play.uid
             if self.session is not session:
                 self._leave()
                 self.session = session
             body = await session.describe(self)
         except CallError as error:
-            log.info("describe", message="nok", reason=error.symbol)
+            log.info("describe", uid=uid, message="nok", reason=error.symbol)
             self._leave()
             return None
         if self.closed:  # while the stream started

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rop_server.client import exchange
 from rop_server.client import listener as listener_module
 from rop_wire.commands import Command
 
@@ -125,6 +126,46 @@ async def test_idle_connections_are_dropped_without_an_answer(
         writer.close()
     await asyncio.wait_for(cancelled.wait(), 5)
     assert client.listener.connections == 0
+
+
+async def _drip(writer: asyncio.StreamWriter, ended: asyncio.Task[bytes]) -> None:
+    """A byte now and again, until the server has had enough."""
+    while not ended.done():
+        writer.write(b"a")
+        await asyncio.wait([ended], timeout=0.1)
+
+
+async def _end(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+async def test_a_head_that_drips_has_its_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the idle limit, which every byte moves; whoever asks in between is served."""
+    monkeypatch.setattr(listener_module, "HEAD_S", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.listener.port)
+    request = b"GET /v1.0/devices HTTP/1.1\r\nHost: x\r\n\r\n"
+    writer.write(request)
+    await reader.readuntil(b"[]}")
+    writer.write(b"GET /v1.0/dev")
+    ended = asyncio.create_task(_end(reader))
+    await asyncio.wait_for(_drip(writer, ended), 20)
+    assert await ended == b""
+    writer.close()
+    assert (await client("GET", "/v1.0/devices")).status == 200
+
+
+async def test_a_body_that_drips_has_its_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "BODY_S", 0.5)
+    head = b"POST /v1.0/devices/initialization-session HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.listener.port)
+    writer.write(head)
+    answered = asyncio.create_task(reader.readuntil(b'"invalid_parameter"'))
+    await asyncio.wait_for(_drip(writer, answered), 20)
+    assert (await answered).startswith(b"HTTP/1.1 400")
+    writer.close()
 
 
 async def test_too_many_connections_are_refused(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,8 @@ async def firmware(ref: Any, camera: Any, line: Any) -> None:
         "Firmware",
         "The name is taken as it stands in the path: letters, digits, `._-%`, blanks, no dot in"
         " front.\n"
-        "Files can also be put into the folder by hand. An upgrade takes files that end in `pak` or `paks`.",
+        "Files can also be put into the folder by hand. An upload slower than 64 KiB in 30 s is refused.\n"
+        "An upgrade takes files that end in `pak` or `paks`.",
     )
     await ref.call("POST", "/v1.0/firmware/E1.pak", bytes(100_000), template="/v1.0/firmware/{fileName}")
     await ref.call("POST", "/v1.0/firmware/E1.pak", bytes(100_000))

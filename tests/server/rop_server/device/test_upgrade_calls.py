@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rop_server.client import exchange
 from rop_server.core.upgrades import UpgradeLimits
 from rop_wire import messages
 from rop_wire.commands import Command
@@ -119,6 +120,22 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
     writer.transport.abort()
     await until(lambda: not list(folder.iterdir()))
     assert (await client("POST", "/v1.0/firmware/half.pak", data=b"whole")).status == 200
+
+
+async def test_an_upload_that_drips_is_refused(
+    server: Any, directory: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "BODY_S", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", directory.numbers["clientHttp"])
+    writer.write(b"POST /v1.0/firmware/slow.pak HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
+    answered = asyncio.create_task(reader.readuntil(b'"invalid_parameter"'))
+    async with asyncio.timeout(20):
+        while not answered.done():
+            writer.write(b"a")
+            await asyncio.wait([answered], timeout=0.05)
+    assert (await answered).startswith(b"HTTP/1.1 400")
+    await until(lambda: not list(server.firmware.folder.iterdir()))
+    writer.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Metrics of the server in a registry of its own. Labels are bounded; a UID is never one."""
+"""Metrics of the server in a registry of its own. Labels are bounded; a UID is one only where it was asked for."""
 
 from __future__ import annotations
 
@@ -71,12 +71,13 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self.registry.register(self)
 
-    def page(self, accept: str = "") -> tuple[bytes, str]:
-        """The metrics page as the caller asked for it, and its content type."""
+    def page(self, accept: str = "", by_device: bool = False) -> tuple[bytes, str]:
+        """The metrics page as the caller asked for it, and its content type. `by_device`: families with UIDs."""
+        registry: Any = _Both(self.registry, DeviceMetrics(self._devices)) if by_device else self.registry
         if "application/openmetrics-text" in accept:
-            body: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
             return body, OPEN_METRICS
-        return generate_latest(self.registry), CONTENT_TYPE
+        return generate_latest(registry), CONTENT_TYPE
 
     def collect(self) -> Iterator[Metric]:
         """The collector protocol of prometheus_client."""
@@ -122,6 +123,36 @@ class Metrics:
     def describe(self) -> list[Metric]:
         """Nothing is collected at registration."""
         return []
+
+
+class DeviceMetrics:
+    """Connected devices, one sample each; cost and size grow with the fleet."""
+
+    def __init__(self, devices: Devices) -> None:
+        self._devices = devices
+
+    def collect(self) -> Iterator[Metric]:
+        """The collector protocol of prometheus_client."""
+        up = GaugeMetricFamily("rop_device_up", "Connected devices; 0: asleep", labels=["uid"])
+        since = GaugeMetricFamily("rop_device_since_seconds", "Connected since, epoch seconds", labels=["uid"])
+        battery = GaugeMetricFamily("rop_device_battery_ratio", "Battery as last told", labels=["uid"])
+        for link in self._devices.online():
+            up.add_metric([link.uid], float(not link.asleep))
+            since.add_metric([link.uid], link.since)
+            if link.battery is not None:
+                battery.add_metric([link.uid], link.battery.percent / 100)
+        yield from (up, since, battery)
+
+
+class _Both:
+    """Collectors read as one."""
+
+    def __init__(self, *collectors: Any) -> None:
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        for collector in self._collectors:
+            yield from collector.collect()
 
 
 def _sinks(alarms: AlarmCounts) -> Iterator[Metric]:

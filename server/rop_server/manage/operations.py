@@ -284,7 +284,15 @@ OPERATIONS: tuple[Operation, ...] = (
         },
         fenced=True,
     ),
-    Operation("GET", "/metrics", "metrics", "Metrics for Prometheus.", "Observe", content="text/plain"),
+    Operation(
+        "GET",
+        "/metrics",
+        "metrics",
+        "Metrics for Prometheus. `by=device` adds families with a UID as label.",
+        "Observe",
+        query={"by": {"type": "string", "enum": ["device"]}},
+        content="text/plain",
+    ),
     Operation(
         "GET",
         "/openapi.json",

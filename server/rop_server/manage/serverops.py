@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from rop_data.config import ConfigError
-from rop_server.manage.body import read_object
+from rop_server.manage.body import read_object, word_of
 from rop_server.manage.confdoc import ConfigView
 from rop_server.manage.control import ApplyResult, Control
 from rop_server.manage.errors import ManageError, invalid
@@ -99,7 +99,10 @@ class ServerOperations:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The metrics page."""
-        body, content_type = self._metrics.page(request.headers.get("Accept", ""))
+        by = request.query.get("by")
+        if by is not None:
+            word_of(by, "by", "device")
+        body, content_type = self._metrics.page(request.headers.get("Accept", ""), by == "device")
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def openapi(self, _request: web.Request) -> web.Response:

@@ -13,6 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from rop_server.looplag import LoopLag
 from rop_server.topview import Sample, render
+from rop_wire import messages
+from rop_wire.commands import Command
 
 WANTED = {
     "rop_devices",
@@ -28,11 +30,11 @@ WANTED = {
 }
 
 
-async def page(directory: Any, accept: str) -> tuple[str, str]:
+async def page(directory: Any, accept: str, query: str = "") -> tuple[str, str]:
     connector = aiohttp.UnixConnector(str(directory.path / "run/manage.sock"))
     async with (
         aiohttp.ClientSession(connector=connector) as http,
-        http.get("http://localhost/manage/v1/metrics", headers={"Accept": accept}) as answer,
+        http.get(f"http://localhost/manage/v1/metrics{query}", headers={"Accept": accept}) as answer,
     ):
         return await answer.text(), answer.headers["Content-Type"]
 
@@ -48,6 +50,21 @@ async def test_metrics_are_parsed_in_both_formats(server: Any, camera: Any, dire
         assert "95270000000TEST1" not in text
         online = [each.value for each in found["rop_devices"].samples if each.labels["state"] == "Online"]
         assert online == [1.0]
+    await line.close()
+
+
+async def test_metrics_name_devices_when_asked(server: Any, camera: Any, directory: Any) -> None:
+    line = await camera.signaling()
+    keep = await camera.keep_alive()
+    await keep.ask(Command.HEARTBEAT, messages.Heartbeat(messages.BatteryState(40, 0)).encode())
+    for parse, accept in ((families, "text/plain"), (open_families, "application/openmetrics-text;version=1.0.0")):
+        text, _ = await page(directory, accept, "?by=device")
+        found = {family.name: family for family in parse(text)}
+        assert set(found) >= WANTED | {"rop_device_up", "rop_device_since_seconds"}
+        told = [(each.labels, each.value) for each in found["rop_device_battery_ratio"].samples]
+        assert told == [({"uid": "95270000000TEST1"}, 0.4)]
+    refused, _ = await page(directory, "text/plain", "?by=colour")
+    assert json.loads(refused)["error"]["field"] == "by"
     await line.close()
 
 

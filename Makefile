@@ -32,6 +32,7 @@ generate: $(STAMP) ## rewrite crds/ and docs/reference/ from the models
 	@$(BIN)/python tools/generate.py
 	@$(BIN)/python tools/openapi.py
 	@$(BIN)/python tools/http_reference.py
+	@$(BIN)/python tools/streams_proof.py
 
 needs:
 	@tools/needs.sh

@@ -34,6 +34,8 @@ TIMEOUT = 60
 QUEUE_LIMIT = 32
 LINGER = 5.0
 END_LINGER = 30.0
+UDP_LINGER = 2.0
+"""Seconds between the last picture and the goodbye over UDP: players read RTCP first, and would miss the rest."""
 SESSION_ID_LENGTH = 16
 _NUMBERS = itertools.count(1)
 _TRACKS = {VIDEO_TRACK: VIDEO, AUDIO_TRACK: AUDIO}
@@ -166,6 +168,8 @@ class RtspConnection(asyncio.Protocol):
                 return
             if self.player.backlog() and loop.time() < deadline:
                 loop.call_later(0.02, step)
+            elif any(leg.udp is not None for leg in self.player.legs.values()):
+                loop.call_later(UDP_LINGER, self._goodbye, reason)
             else:
                 self._goodbye(reason)
 
@@ -173,6 +177,8 @@ class RtspConnection(asyncio.Protocol):
 
     def _goodbye(self, reason: str) -> None:
         session = self.session
+        if self.closed:
+            return
         if session is not None and session.stream is not None and session.stream.packetizer is not None:
             self.player.goodbye(session.stream.packetizer)
         self.close(reason)

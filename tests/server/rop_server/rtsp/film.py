@@ -7,6 +7,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rop_wire.media import Frame, FrameKind, InfoBlock
 from rop_wire.nal import Codec, is_random_access, join_nal_units, nal_type, parse_adts, split_nal_units
@@ -33,6 +34,11 @@ class Film:
     def info(self) -> InfoBlock:
         """The start response."""
         return InfoBlock(RATE, self.codec)
+
+    @property
+    def heard(self) -> list[str]:
+        """Hashes of the sounds that are sent: those that begin before the pictures end."""
+        return self.sounds[: sum(each.kind is FrameKind.AUDIO for each in self.frames)]
 
     def again(self, times: int) -> list[Frame]:
         """The frames several times over, with a time that goes on."""
@@ -153,7 +159,7 @@ async def probe(url: str, transport: str, limit: float = 40) -> dict[str, str]:
     return told
 
 
-def within(part: list[str], whole: list[str]) -> bool:
+def within(part: list[Any], whole: list[Any]) -> bool:
     """Whether `part` is a run of `whole` repeated."""
     endless = whole * (len(part) // len(whole) + 2)
     return any(endless[start : start + len(part)] == part for start in range(len(whole)))

@@ -38,21 +38,6 @@ async def test_probe(place: Any, film_of: Any, film_camera: Any, players: Any) -
 
 
 @pytest.mark.parametrize("codec", list(Codec))
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
-async def test_recording_whole(
-    place: Any, film_of: Any, film_camera: Any, players: Any, codec: Codec, transport: str
-) -> None:
-    """Every picture and every sound of a recording arrives, from the first, and the player hears of the end."""
-    film = film_of(codec)
-    camera = await film_camera(film)
-    camera.pace = 0.01
-    url, _ = await place.sessions.replay(UID, 0, "RecM01.mp4")
-    told = await players.watch(url, transport, "-map", "0:v", "-map", "0:a", "-c:a", "pcm_f32le")
-    assert players.hashes(told, 0) == film.pictures
-    assert len(players.hashes(told, 1)) >= len(film.sounds) - 2
-
-
-@pytest.mark.parametrize("codec", list(Codec))
 @pytest.mark.parametrize("layout", ["full", "short"])
 @pytest.mark.parametrize("piece", [40, 32768])
 async def test_any_layout(

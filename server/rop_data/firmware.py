@@ -78,6 +78,11 @@ class Upload:
         self._hash.update(data)
         self._file.write(data)
 
+    @property
+    def sha256(self) -> str:
+        """Of what came so far, in hexadecimal digits."""
+        return self._hash.hexdigest()
+
     def finish(self) -> FirmwareFile:
         """Make it durable under its name. Raises FirmwareError("duplicate_firmware")."""
         self._file.flush()
@@ -88,7 +93,7 @@ class Upload:
         except FileExistsError:
             raise FirmwareError("duplicate_firmware", self._name) from None
         told = target.stat()
-        made = FirmwareFile(self._name, told.st_size, told.st_mtime, self._hash.hexdigest())
+        made = FirmwareFile(self._name, told.st_size, told.st_mtime, self.sha256)
         self._store.settle(told, made.sha256)
         return made
 
@@ -138,6 +143,16 @@ class FirmwareStore:
             os.close(descriptor)
             raise FirmwareError("file_not_found", name)
         return os.fdopen(descriptor, "rb", buffering=0)
+
+    def sha256(self, file: BinaryIO) -> str:
+        """Of an open file of the folder, in hexadecimal digits; hashed once while it does not change."""
+        told = os.fstat(file.fileno())
+        with self._lock:
+            known = self._hashes.get(_identity(told))
+        digest = known or _digest(file)
+        with self._lock:
+            self._hashes[_identity(told)] = digest
+        return digest
 
     def files(self) -> list[FirmwareFile]:
         """Every file, by name, with its hash."""

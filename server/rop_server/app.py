@@ -41,6 +41,7 @@ from rop_server.core.devices import DeviceService
 from rop_server.core.hub import Clock, Hub
 from rop_server.core.scans import Scans
 from rop_server.core.upgrades import Upgrades
+from rop_server.core.uploads import Uploads
 from rop_server.core.wifi import Wifi
 from rop_server.looplag import LoopLag
 from rop_server.manage.app import build_manage_app
@@ -110,6 +111,7 @@ class Server:
         book.subscribe(self.alarms.on_event)
         self.firmware = FirmwareStore(site.directory.resolve(config.get("upgrade.filePath")))
         self.firmware.sweep()
+        self.uploads = Uploads(self.firmware)
         self.upgrades = Upgrades(
             self.hub, self.devices, self.firmware, lambda: upgrade_limits(self.control.effective)
         )
@@ -130,7 +132,8 @@ class Server:
         return build_manage_app(
             *(self.devices, self.book, self.control),
             SinkControl(self.site.directory, self.alarms, self.control),
-            firmware=self.firmware,
+            uploads=self.uploads,
+            upgrades=self.upgrades,
             scans=self.scans,
             streams=StreamReport(self.relay, self.play, self.rtsp.connections, CLOCK.monotonic),
             backups=backing,
@@ -144,7 +147,7 @@ class Server:
         def raw_commands() -> tuple[int, ...]:
             return self.control.ours.signal_commands
 
-        rooms = Rooms(self.devices, effective, self.firmware, self.upgrades, self.scans, raw_commands)
+        rooms = Rooms(self.devices, effective, self.uploads, self.upgrades, self.scans, raw_commands)
         calls = [PlayCalls(self.play).calls(), *rooms.calls()]
         return build_client_app(self.devices, effective, lambda: self._ca_hash, CLOCK.wall, calls)
 

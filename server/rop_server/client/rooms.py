@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from rop_data.config import Config
-from rop_data.firmware import FirmwareStore
 from rop_server.client.exchange import Calls
 from rop_server.client.firmware import FirmwareCalls
 from rop_server.client.passthrough import SignalCalls
@@ -17,6 +16,7 @@ from rop_server.client.wifi import WifiCalls
 from rop_server.core.facade import Devices
 from rop_server.core.scans import Scans
 from rop_server.core.upgrades import Upgrades
+from rop_server.core.uploads import Uploads
 from rop_server.core.wifi import Wifi
 
 
@@ -26,7 +26,7 @@ class Rooms:
 
     devices: Devices
     config: Callable[[], Config]
-    firmware: FirmwareStore
+    uploads: Uploads
     upgrades: Upgrades
     scans: Scans
     raw_commands: Callable[[], Collection[int]]
@@ -38,6 +38,6 @@ class Rooms:
             PictureCalls(self.devices, self.config).calls(),
             RecordCalls(self.devices).calls(),
             WifiCalls(Wifi(self.devices), self.config, self.scans).calls(),
-            FirmwareCalls(self.firmware, self.upgrades, self.config).calls(),
+            FirmwareCalls(self.uploads, self.upgrades, self.config).calls(),
             SignalCalls(self.devices, self.raw_commands).calls(),
         ]

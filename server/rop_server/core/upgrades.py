@@ -15,6 +15,7 @@ import structlog
 from rop_data.firmware import NAME, FirmwareError, FirmwareStore
 from rop_server.core.devices import DeviceService
 from rop_server.core.facade import CallError, DeviceLink
+from rop_server.core.holds import Holds
 from rop_server.core.hub import Hub
 from rop_server.core.pace import Pacer
 from rop_server.core.transfer import Transfer, TransferFailed
@@ -43,18 +44,37 @@ class UpgradeLimits:
     verdict: float = VERDICT
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody asks for. `sha256` that the file must have; `holder` in whose name, None for a client."""
+
+    uid: str
+    file_name: str
+    reset: bool = False
+    sha256: str | None = None
+    holder: str | None = None
+
+
 class Upgrade:
-    """One session. `expires_at` in monotonic seconds."""
+    """One session. `expires_at` in monotonic seconds, `began` and `ended` in epoch seconds."""
 
-    __slots__ = ("armed", "before", "expires_at", "file_name", "id", "reset", "returned", "status", "task", "uid")
+    __slots__ = (
+        *("armed", "before", "began", "ended", "expires_at", "file_name", "holder", "id", "reason", "reset"),
+        *("returned", "sha256", "status", "task", "uid"),
+    )
 
-    def __init__(self, uid: str, file_name: str, reset: bool, expires_at: float) -> None:
+    def __init__(self, wanted: Wanted, expires_at: float, began: float) -> None:
         self.id = random_text(_ID_LENGTH)
-        self.uid = uid
-        self.file_name = file_name
-        self.reset = reset
+        self.uid = wanted.uid
+        self.file_name = wanted.file_name
+        self.reset = wanted.reset
+        self.sha256 = wanted.sha256
+        self.holder = wanted.holder
         self.expires_at = expires_at
+        self.began = began
+        self.ended: float | None = None
         self.status = UPGRADING
+        self.reason = ""
         self.before: str | None = None
         # From the order to install on, or after a failure on the way, another version counts as success.
         self.armed = False
@@ -80,6 +100,9 @@ class Upgrades:
         self._sessions: dict[str, Upgrade] = {}
         self._by_device: dict[str, Upgrade] = {}
         self.counts: dict[str, int] = {}
+        self.holds = Holds(hub.clock.monotonic)
+        # Told of every upgrade that ended, and of one that is a success after all.
+        self.on_settled: list[Callable[[Upgrade], None]] = []
         hub.on_handshake.append(self._handshake)
 
     @property
@@ -87,27 +110,40 @@ class Upgrades:
         """Upgrades without a verdict."""
         return sum(each.status == UPGRADING for each in self._by_device.values())
 
-    async def start(self, uid: str, file_name: str, factory_reset: bool) -> Upgrade:
-        """Begin an upgrade in the background. Raises `CallError` in the order of client-api 2.14."""
-        if not file_name.endswith(("pak", "paks")) or not NAME.fullmatch(file_name):
+    async def start(self, wanted: Wanted) -> Upgrade:
+        """Begin an upgrade in the background. Raises `CallError` in the order of client-api 2.14; then, for a file
+        that is another one than wanted, `invalid_parameter`.
+        """
+        uid = wanted.uid
+        if not wanted.file_name.endswith(("pak", "paks")) or not NAME.fullmatch(wanted.file_name):
             raise CallError("invalid_filename")
-        self._room(uid)
+        self._room(wanted)
         try:
-            file = await asyncio.to_thread(self._store.open, file_name)
+            file = await asyncio.to_thread(self._store.open, wanted.file_name)
         except FirmwareError as error:
             raise CallError(error.symbol, error.detail) from None
         try:
+            await self._check(wanted, file)
             if self._devices.link(uid) is None:
                 raise CallError("device_offline")
-            self._room(uid)
+            self._room(wanted)
             expires_at = self._hub.clock.monotonic() + self._limits().life
-            upgrade = Upgrade(uid, file_name, factory_reset, expires_at)
+            upgrade = Upgrade(wanted, expires_at, self._hub.clock.wall())
             self._remember(upgrade)
-        except CallError:
+        except BaseException:
             file.close()
             raise
         upgrade.task = asyncio.create_task(self._run(upgrade, file))
         return upgrade
+
+    async def _check(self, wanted: Wanted, file: BinaryIO) -> None:
+        if wanted.sha256 is not None and await asyncio.to_thread(self._store.sha256, file) != wanted.sha256:
+            raise CallError("invalid_parameter", f"{wanted.file_name} is not the file with this sha256")
+        await asyncio.to_thread(file.seek, 0)
+
+    def newest(self) -> list[Upgrade]:
+        """The newest session of every device."""
+        return list(self._by_device.values())
 
     def status(self, uid: str, session_id: str) -> str:
         """One of the words of client-api 2.14. Raises `CallError("session_not_found")`."""
@@ -131,12 +167,14 @@ class Upgrades:
 
     # -- sessions ---------------------------------------------------------------------------------
 
-    def _room(self, uid: str) -> None:
+    def _room(self, wanted: Wanted) -> None:
         self.tick()
         if self.running >= self._limits().sessions:
             raise CallError("up_to_upgrade_session_limit")
-        current = self._by_device.get(uid)
-        if current is not None and current.status == UPGRADING:
+        current = self._by_device.get(wanted.uid)
+        holder = self.holds.holder(wanted.uid)
+        held = holder is not None and holder != wanted.holder
+        if held or (current is not None and current.status == UPGRADING):
             raise CallError("duplicate_upgrade")
 
     def _remember(self, upgrade: Upgrade) -> None:
@@ -165,9 +203,12 @@ class Upgrades:
             upgrade.returned.set()
 
     def _settle(self, upgrade: Upgrade, status: str, reason: str, **told: object) -> None:
-        upgrade.status = status
+        upgrade.status, upgrade.reason = status, reason
+        upgrade.ended = self._hub.clock.wall()
         self.counts[status] = self.counts.get(status, 0) + 1
         log.info("upgrade", uid=upgrade.uid, file=upgrade.file_name, status=status, reason=reason, **told)
+        for call in self.on_settled:
+            call(upgrade)
 
     # -- one upgrade ------------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 from aiohttp import web
 
-from rop_data.firmware import FirmwareStore
 from rop_server.core.facade import Devices
 from rop_server.core.scans import Scans
+from rop_server.core.upgrades import Upgrades
+from rop_server.core.uploads import Uploads
 from rop_server.core.wifi import Wifi
 from rop_server.manage.alarmops import AlarmOperations, Alarms
 from rop_server.manage.backupops import Backing, BackupOperations
@@ -23,6 +24,7 @@ from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
 from rop_server.manage.rotationops import RotationOperations
 from rop_server.manage.serverops import ServerOperations
 from rop_server.manage.streamops import StreamOperations
+from rop_server.manage.upgradeops import UpgradeOperations
 from rop_server.manage.wifiops import WifiOperations
 from rop_server.media.report import StreamReport
 from rop_server.metrics import Metrics, Source
@@ -80,7 +82,8 @@ def build_manage_app(
     alarms: Alarms | None = None,
     clock: Callable[[], float] = time.time,
     *,
-    firmware: FirmwareStore,
+    uploads: Uploads,
+    upgrades: Upgrades,
     scans: Scans | None = None,
     streams: StreamReport | None = None,
     backups: Backing | None = None,
@@ -97,7 +100,8 @@ def build_manage_app(
         DeviceOperations(devices, book, control, clock),
         FleetOperations(book),
         ServerOperations(book, control, metrics, clock),
-        FirmwareOperations(firmware),
+        FirmwareOperations(uploads),
+        UpgradeOperations(upgrades, devices, book, clock),
         AlarmOperations(alarms),
         StreamOperations(streams),
         BackupOperations(backups),

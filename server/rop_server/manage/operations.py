@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rop_server.manage.backuptable import BACKUP_OPERATIONS
+from rop_server.manage.firmwaretable import FIRMWARE_OPERATIONS
 from rop_server.manage.operation import Operation
 from rop_server.schema import TIME, of, ref
 
@@ -139,24 +140,7 @@ OPERATIONS: tuple[Operation, ...] = (
         reply=ref("Claims"),
         fenced=True,
     ),
-    Operation(
-        "GET",
-        "/firmware",
-        "list_firmware",
-        "The files of the firmware folder, with their hashes.",
-        "Observe",
-        reply=ref("FirmwareList"),
-    ),
-    Operation(
-        "DELETE",
-        "/firmware/{name}",
-        "delete_firmware",
-        "Remove a firmware file. A running upgrade with it goes on.",
-        "Control",
-        reply=ref("FirmwareList"),
-        replies={404: "`file_not_found`."},
-        fenced=True,
-    ),
+    *FIRMWARE_OPERATIONS,
     Operation(
         "GET",
         "/streams",

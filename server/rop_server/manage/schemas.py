@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rop_server.manage.backuptable import BACKUP_SCHEMAS
+from rop_server.manage.firmwaretable import FIRMWARE_SCHEMAS
 from rop_server.schema import ANY, FLAG, MAYBE, NUMBER, TEXT, TIME, Schema, array, mapping, maybe, of, ref
 
 SCHEMAS: dict[str, Schema] = {
@@ -112,7 +113,6 @@ SCHEMAS: dict[str, Schema] = {
         expiresAt=TIME,
     ),
     "Claims": of(policy={"type": "string", "enum": ["Documented", "Open"]}, uids=array(TEXT)),
-    "FirmwareList": of(items=array(of(name=TEXT, size=NUMBER, modified=TIME, sha256=TEXT))),
     "Alarms": of(
         sinks=array(
             of(
@@ -199,6 +199,7 @@ SCHEMAS: dict[str, Schema] = {
         "required": ["step", "toGeneration"],
     },
     **BACKUP_SCHEMAS,
+    **FIRMWARE_SCHEMAS,
     "Manager": of(id=MAYBE, fence=NUMBER),
     "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
     "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),

@@ -206,6 +206,22 @@ async def client(server: Server, directory: Directory) -> AsyncIterator[Any]:
 
 
 @pytest_asyncio.fixture
+async def manage(directory: Any) -> AsyncIterator[Any]:
+    """Calls of the management interface."""
+    connector = aiohttp.UnixConnector(str(directory.path / "run/manage.sock"))
+    async with aiohttp.ClientSession(connector=connector) as http:
+
+        async def call(method: str, path: str, body: Any = None, **query: str) -> tuple[int, Any]:
+            url = f"http://localhost/manage/v1{path}"
+            headers = {"Rop-Manager": "engine"}
+            content = {"data": body} if isinstance(body, bytes) else {"json": body}
+            async with http.request(method, url, **content, params=query, headers=headers) as answer:
+                return answer.status, await answer.json()
+
+        yield call
+
+
+@pytest_asyncio.fixture
 async def line(camera: Any) -> Any:
     """The signaling connection of a camera that can do everything."""
     made = await camera.signaling()

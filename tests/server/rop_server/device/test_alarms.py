@@ -51,21 +51,6 @@ async def hook() -> AsyncIterator[Hook]:
     await runner.cleanup()
 
 
-@pytest_asyncio.fixture
-async def manage(directory: Any) -> AsyncIterator[Any]:
-    """Calls of the management interface."""
-    connector = aiohttp.UnixConnector(str(directory.path / "run/manage.sock"))
-    async with aiohttp.ClientSession(connector=connector) as http:
-
-        async def call(method: str, path: str, body: Any = None, **query: str) -> tuple[int, Any]:
-            url = f"http://localhost/manage/v1{path}"
-            headers = {"Rop-Manager": "engine"}
-            async with http.request(method, url, json=body, params=query, headers=headers) as answer:
-                return answer.status, await answer.json()
-
-        yield call
-
-
 async def alarm(line: Any, *numbers: int) -> None:
     for number in numbers:
         event = messages.AlarmEvent(str(number), "MD", "people")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 import uvloop
 
 from rop_data.firmware import FirmwareStore
+from rop_server.core.facade import CallError
+from rop_server.core.holds import Holds
+from rop_server.core.upgrades import Upgrades
+from rop_server.core.uploads import Uploads
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
 from rop_server.rotation.item import PHASE_AFTER, Item, Order, RotationState, Step, due
@@ -82,6 +87,20 @@ class Steps:
         return self.now
 
 
+class NoUpgrades:
+    """A server that upgrades nothing; upgrades of cameras have tests with a whole server."""
+
+    def __init__(self) -> None:
+        self.holds = Holds(time.monotonic)
+        self.on_settled: list[Any] = []
+
+    def newest(self) -> list[Any]:
+        return []
+
+    async def start(self, _wanted: Any) -> Any:
+        raise CallError("device_offline")
+
+
 @pytest.fixture
 def firmware(tmp_path: Path) -> FirmwareStore:
     return FirmwareStore(tmp_path / "firmware")
@@ -90,7 +109,13 @@ def firmware(tmp_path: Path) -> FirmwareStore:
 @pytest.fixture
 def app(devices: Any, book: Any, control: Any, clock: Any, firmware: FirmwareStore) -> Any:
     rotations = {Item.DEVICE_KEY: Steps()}
-    return build_manage_app(devices, book, control, clock=clock, firmware=firmware, rotations=rotations)
+    return build_manage_app(
+        *(devices, book, control),
+        clock=clock,
+        uploads=Uploads(firmware),
+        upgrades=cast(Upgrades, NoUpgrades()),
+        rotations=rotations,
+    )
 
 
 @pytest.fixture

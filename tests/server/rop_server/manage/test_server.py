@@ -17,7 +17,6 @@ import aiohttp
 import pytest
 from openapi_spec_validator import validate
 
-from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
 from rop_server.manage.openapi import document
 from rop_server.manage.operations import OPERATIONS
@@ -89,6 +88,7 @@ WRITES: list[tuple[str, str, Any]] = [
     ("PUT", f"/claims/{UID}", None),
     ("DELETE", f"/claims/{UID}", None),
     ("DELETE", "/firmware/first.pak", None),
+    ("PUT", "/upgrades/holds", {"holder": "rollout", "uids": [UID], "seconds": 60}),
     ("POST", "/rotations/DeviceKey", {"step": "Prepare", "toGeneration": 2}),
     ("PUT", "/config", {"members": {"heartBeatInterval": 30}}),
     ("POST", "/config/reload", None),
@@ -96,9 +96,14 @@ WRITES: list[tuple[str, str, Any]] = [
 
 
 def test_every_fenced_operation_is_tried_below() -> None:
-    # Those of alarms and backups are tried on a whole server, in device/test_alarms.py and backup/test_policy.py.
+    # The others have a whole server: device/test_alarms.py, backup/test_policy.py, device/test_upgrade_orders.py.
     elsewhere = ("/alarms/", "/backup")
-    fenced = {(o.method, o.path) for o in OPERATIONS if o.fenced and not o.path.startswith(elsewhere)}
+    ordered = {"put_firmware", "begin_upgrade"}
+    fenced = {
+        (o.method, o.path)
+        for o in OPERATIONS
+        if o.fenced and not o.path.startswith(elsewhere) and o.name not in ordered
+    }
     tried = {
         (method, path.replace(UID, "{uid}").replace("first.pak", "{name}").replace("DeviceKey", "{item}"))
         for method, path, _ in WRITES
@@ -238,9 +243,7 @@ async def test_writes_are_logged_with_the_peer(manage: Any, log_lines: Any) -> N
     assert '"operation":"claim"' in line
 
 
-async def test_a_dead_socket_is_replaced_and_removed(
-    devices: Any, book: Any, control: Any, firmware: Any, tmp_path: Path
-) -> None:
+async def test_a_dead_socket_is_replaced_and_removed(app: Any, tmp_path: Path) -> None:
     # Deeper than the kernel's limit for a socket path, as a data directory may be.
     path = tmp_path / ("d" * 60) / ("e" * 60) / "manage.sock"
     path.parent.mkdir(parents=True)
@@ -248,18 +251,16 @@ async def test_a_dead_socket_is_replaced_and_removed(
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(dead))
     dead.rename(path)
-    listener = ManageListener(build_manage_app(devices, book, control, firmware=firmware))
+    listener = ManageListener(app)
     await listener.start_unix(path)
     assert stat.S_ISSOCK(path.stat().st_mode)
     await listener.stop()
     assert not path.exists()
 
 
-async def test_a_stop_answers_waiting_polls(
-    devices: Any, book: Any, control: Any, firmware: Any, tmp_path: Path
-) -> None:
+async def test_a_stop_answers_waiting_polls(app: Any, book: Any, tmp_path: Path) -> None:
     path = tmp_path / "manage.sock"
-    listener = ManageListener(build_manage_app(devices, book, control, firmware=firmware))
+    listener = ManageListener(app)
     await listener.start_unix(path)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
         url = f"http://localhost/manage/v1/events?since=1&epoch={book.journal.epoch}&wait=60"

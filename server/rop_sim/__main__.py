@@ -102,6 +102,7 @@ def list_faults(markdown: bool) -> None:
 @click.option(
     "--drain-per-hour", type=click.FloatRange(0, 1e6), default=0.0, help="Percent of the battery used in an hour."
 )
+@click.option("--connect-to", metavar="ADDR", help="Reach the server here, whatever its host resolves to.")
 @click.option(
     "--fault", "faults", multiple=True, callback=_faults, help="NAME or NAME=NUMBER; see `ropsim faults`."
 )
@@ -120,7 +121,7 @@ def camera(state: Path, uid: str, strict: bool, **options: Any) -> None:
 async def _camera(state: Path, traits: Traits, options: dict[str, Any], strict: bool) -> int:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     (state / "ready.json").unlink(missing_ok=True)
-    names = ("media", "recordings", "faults", "reboot_seconds", "drain_per_hour")
+    names = ("media", "recordings", "faults", "reboot_seconds", "drain_per_hour", "connect_to")
     extras = Extras(**{name: options[name] for name in names})
     one = Camera(state, traits, options["reconnect_min"], options["name"], options["firmware"], extras)
     loop = asyncio.get_running_loop()

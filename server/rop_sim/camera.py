@@ -39,13 +39,16 @@ _NET_FAULTS = (OSError, ssl.SSLError, TimeoutError, WireError)
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a camera has beyond its traits. `media` None: ffmpeg's test source; `recordings` in its memory card."""
+    """What a camera has beyond its traits. `media` None: ffmpeg's test source; `recordings` in its memory card;
+    `connect_to`: the address at which a hand-over finds its server, None: as the host resolves.
+    """
 
     media: Path | None = None
     recordings: int = 0
     faults: tuple[str, ...] = ()
     reboot_seconds: float = 2.0
     drain_per_hour: float = 0.0
+    connect_to: str | None = None
 
 
 class Camera:
@@ -79,6 +82,7 @@ class Camera:
         self._backoff = Backoff(reconnect_min)
         self._changed = asyncio.Event()
         self._setting_up = asyncio.Lock()
+        self._connect_to = extras.connect_to
         self._must_register = False
         self._interval = 20.0
         self._awake_now = asyncio.Event()
@@ -113,7 +117,7 @@ class Camera:
             raise SetupError("invalid_parameter", "the UID is not this camera's")
         async with self._setting_up:
             try:
-                identity = await hand_over(document, self.traits.uid, self.store)
+                identity = await hand_over(document, self.traits.uid, self.store, self._connect_to)
             except SetupError as failure:
                 self.log("setup-failed", symbol=failure.symbol)
                 raise
@@ -279,7 +283,11 @@ class Camera:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_SECONDS):
             transport, _ = await loop.create_connection(
-                lambda: link, identity.host, identity.signaling_port, ssl=context
+                lambda: link,
+                identity.reach,
+                identity.signaling_port,
+                ssl=context,
+                server_hostname=identity.host,
             )
         try:
             check_host(identity.host, transport.get_extra_info("peercert"))
@@ -296,7 +304,7 @@ class Camera:
         )
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_SECONDS):
-            await loop.create_connection(lambda: link, identity.host, identity.keep_alive_port)
+            await loop.create_connection(lambda: link, identity.reach, identity.keep_alive_port)
         self.keep_alive = link
         await self._beat(link, self.device.heartbeat, None)
         if link.stale:

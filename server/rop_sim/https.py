@@ -14,14 +14,21 @@ async def request(
     head: str,
     body: bytes = b"",
     seconds: float = 20.0,
+    at: str | None = None,
 ) -> tuple[int, bytes]:
-    """Send `METHOD path` with a body; (status, body). Raises OSError, asyncio.TimeoutError, ValueError."""
+    """Send `METHOD path` with a body; (status, body). `at`: where to connect instead of the host's own address.
+
+    Raises OSError, asyncio.TimeoutError, ValueError.
+    """
+    host, port = address
     async with asyncio.timeout(seconds):
-        reader, writer = await asyncio.open_connection(*address, ssl=context, limit=MAX_ANSWER)
+        reader, writer = await asyncio.open_connection(
+            at or host, port, ssl=context, server_hostname=host, limit=MAX_ANSWER
+        )
         try:
             if context.verify_mode == ssl.CERT_REQUIRED:
-                check_host(address[0], writer.get_extra_info("peercert"))
-            lines = [f"{head} HTTP/1.1", f"Host: {address[0]}", f"Content-Length: {len(body)}", "", ""]
+                check_host(host, writer.get_extra_info("peercert"))
+            lines = [f"{head} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", "", ""]
             writer.write("\r\n".join(lines).encode() + body)
             return await _answer(reader)
         finally:

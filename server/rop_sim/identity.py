@@ -15,7 +15,10 @@ _FILE = "identity.json"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Everything a hand-over and a registration gave. Ports are the server's."""
+    """Everything a hand-over and a registration gave. Ports are the server's.
+
+    `address`: where the server is connected to, None: what the name `host` resolves to.
+    """
 
     host: str
     get_ca_port: int
@@ -30,6 +33,12 @@ class Identity:
     keep_alive_port: int = 0
     signaling_port: int = 0
     heartbeat_interval: int = 20
+    address: str | None = None
+
+    @property
+    def reach(self) -> str:
+        """What to connect to; certificates are compared with `host` all the same."""
+        return self.address or self.host
 
     @property
     def registered(self) -> bool:

@@ -22,11 +22,11 @@ class SetupError(Exception):
         self.symbol = symbol
 
 
-async def fetch_ca(document: SetupDocument) -> str:
-    """Download the root without trust and compare its hash."""
+async def fetch_ca(document: SetupDocument, at: str | None = None) -> str:
+    """Download the root without trust and compare its hash. `at`: where to connect instead of the host."""
     try:
         address = (document.host, document.get_ca_port)
-        status, body = await request(address, trusting_nobody(), f"GET {provisioning.CA_PATH}")
+        status, body = await request(address, trusting_nobody(), f"GET {provisioning.CA_PATH}", at=at)
         reply = provisioning.CaReply.decode(body)
     except _FAULTS as failure:
         raise SetupError("download_ca_failed", str(failure) or type(failure).__name__) from None
@@ -35,11 +35,13 @@ async def fetch_ca(document: SetupDocument) -> str:
     return reply.ca
 
 
-async def fetch_certificate(host: str, port: int, ca: str, uid: str, code: str) -> provisioning.CertificateReply:
+async def fetch_certificate(
+    host: str, port: int, ca: str, uid: str, code: str, at: str | None = None
+) -> provisioning.CertificateReply:
     """Get a certificate for a short-term or the long-term code."""
     try:
         body = provisioning.CertificateRequest(uid, code).encode()
-        _, answer = await request((host, port), trusting(ca), f"POST {provisioning.CERTIFICATE_PATH}", body)
+        _, answer = await request((host, port), trusting(ca), f"POST {provisioning.CERTIFICATE_PATH}", body, at=at)
         reply = provisioning.CertificateReply.decode(answer)
     except _FAULTS as failure:
         raise SetupError("download_private_key_failed", str(failure) or type(failure).__name__) from None
@@ -53,7 +55,8 @@ async def register(identity: Identity, context: ssl.SSLContext, uid: str) -> Ide
     try:
         body = provisioning.RegistrationRequest(uid).encode()
         address = (identity.host, identity.register_port)
-        _, answer = await request(address, context, f"POST {provisioning.REGISTRATION_PATH}", body)
+        path = f"POST {provisioning.REGISTRATION_PATH}"
+        _, answer = await request(address, context, path, body, at=identity.address)
         reply = provisioning.RegistrationReply.decode(answer)
     except _FAULTS as failure:
         raise SetupError("registe_failed", str(failure) or type(failure).__name__) from None
@@ -69,10 +72,10 @@ async def register(identity: Identity, context: ssl.SSLContext, uid: str) -> Ide
     )
 
 
-async def hand_over(document: SetupDocument, uid: str, store: IdentityStore) -> Identity:
+async def hand_over(document: SetupDocument, uid: str, store: IdentityStore, at: str | None = None) -> Identity:
     """All steps of a set-up, in the order of its error symbols; the identity is stored at the end only."""
-    ca = await fetch_ca(document)
-    granted = await fetch_certificate(document.host, document.get_cert_port, ca, uid, document.code)
+    ca = await fetch_ca(document, at)
+    granted = await fetch_certificate(document.host, document.get_cert_port, ca, uid, document.code, at)
     identity = Identity(
         document.host,
         document.get_ca_port,
@@ -82,6 +85,7 @@ async def hand_over(document: SetupDocument, uid: str, store: IdentityStore) -> 
         granted.cert,
         granted.key,
         granted.code,
+        address=at,
     )
     staging = IdentityStore(store.folder.with_name(store.folder.name + ".new"))
     identity = await register(identity, staging.client_context(identity), uid)
@@ -92,5 +96,7 @@ async def hand_over(document: SetupDocument, uid: str, store: IdentityStore) -> 
 
 async def renew(identity: Identity, uid: str) -> Identity:
     """A new certificate for the long-term code."""
-    granted = await fetch_certificate(identity.host, identity.get_cert_port, identity.ca, uid, identity.code)
+    granted = await fetch_certificate(
+        identity.host, identity.get_cert_port, identity.ca, uid, identity.code, identity.address
+    )
     return replace(identity, cert=granted.cert, key=granted.key, code=granted.code)

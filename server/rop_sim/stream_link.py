@@ -65,7 +65,9 @@ class Uplink:
                 link: TlsStreamLink | TcpStreamLink = TlsStreamLink(uid_handshake, self._packet, self._ended)
                 self._link = link
                 context = store.client_context(identity)
-                transport, _ = await loop.create_connection(lambda: link, identity.host, self.port, ssl=context)
+                transport, _ = await loop.create_connection(
+                    lambda: link, identity.reach, self.port, ssl=context, server_hostname=identity.host
+                )
                 try:
                     check_host(identity.host, transport.get_extra_info("peercert"))
                 except ssl.SSLError:
@@ -76,7 +78,7 @@ class Uplink:
                 link = TcpStreamLink(*keys, uid_handshake, self._packet, self._ended)
                 link.mode = self.mode
                 self._link = link
-                await loop.create_connection(lambda: link, identity.host, self.port)
+                await loop.create_connection(lambda: link, identity.reach, self.port)
             await asyncio.shield(self._ready)
 
     async def wait_open(self) -> None:

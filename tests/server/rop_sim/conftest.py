@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from rop_pki import Authority, create_intermediate, create_root
-from rop_sim.camera import Camera
+from rop_sim.camera import Camera, Extras
 from rop_sim.device import Traits
 from rop_wire import messages, provisioning
 from rop_wire.auth import ca_hash
@@ -234,8 +234,8 @@ async def run_camera(tmp_path: Path) -> AsyncIterator[Callable[..., Camera]]:
     """Cameras that live until the test ends."""
     lives: list[asyncio.Task[None]] = []
 
-    def run(**traits: Any) -> Camera:
-        one = Camera(tmp_path / "camera", Traits(UID, **traits), reconnect_min=0.05)
+    def run(extras: Extras | None = None, **traits: Any) -> Camera:
+        one = Camera(tmp_path / "camera", Traits(UID, **traits), reconnect_min=0.05, extras=extras)
         lives.append(asyncio.get_running_loop().create_task(one.run()))
         return one
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rop_pki import create_root
+from rop_sim.camera import Extras
 from rop_sim.provision import SetupError
 from rop_wire import messages
 from rop_wire.auth import ca_hash
@@ -70,6 +71,20 @@ async def test_a_server_certificate_for_another_host_is_refused(server: Any, run
     # The root comes without trust; the first trusted connection is the certificate's.
     assert failure.value.symbol == "download_private_key_failed"
     assert "cert AbCd1234" not in server.asked
+
+
+async def test_a_server_elsewhere_must_still_have_the_hosts_certificate(
+    server: Any, run_camera: Any, until: Any
+) -> None:
+    """With `connect_to` a name that resolves nowhere is enough, and the certificate is compared with that name."""
+    await server.stop()
+    server.certified_host = "cameras.invalid"
+    await server.start()
+    camera = run_camera(Extras(connect_to="127.0.0.1"))
+    with pytest.raises(SetupError):
+        await camera.set_up(server.document(host="other.invalid"))
+    await camera.set_up(server.document(host="cameras.invalid"))
+    await until("online", lambda: camera.signaling is not None and camera.signaling.ready)
 
 
 async def test_a_server_of_another_root_gets_no_code(server: Any, run_camera: Any, tmp_path: Any) -> None:

@@ -39,6 +39,16 @@ def check_recipient(text: str) -> None:
     _recipient(text)
 
 
+def new_identity() -> bytes:
+    """A new X25519 identity, as a line of an identity file."""
+    return f"{x25519.Identity.generate()}\n".encode()
+
+
+def recipient_of(identity: bytes) -> str:
+    """The public key of such an identity."""
+    return str(x25519.Identity.from_str(identity.decode().strip()).to_public())
+
+
 def seal(data: bytes, recipients: Iterable[str]) -> bytes:
     """Encrypt to every recipient. Raises EnvelopeError, also when there is none."""
     parsed = [_recipient(text) for text in recipients]

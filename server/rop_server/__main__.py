@@ -22,6 +22,7 @@ from rop_server import logs
 from rop_server.app import serve, utc_now
 from rop_server.archives import INCLUDE, archive_group, include_folders, restore_command
 from rop_server.backup.service import BackupOptions
+from rop_server.drills import drill_camera_group
 from rop_server.live import NotRunning, alarms_group, top_command
 from rop_server.logpipe import LogPipe
 from rop_server.net.listener import PortInUse
@@ -60,15 +61,27 @@ def cli() -> None:
 @click.option("--client-bind", metavar="ADDR", help="Address of the client ports [as in rop.json].")
 @INCLUDE
 @click.option("--allow-loopback", is_flag=True, help="Allow backups to an S3 service on this machine.")
+@click.option(
+    "--drill",
+    is_flag=True,
+    help="For recovery drills: loopback only, the reserved UIDs are let in, and it ends when standard input does.",
+)
 def serve_command(
-    data_dir: Path, bind: str | None, client_bind: str | None, includes: tuple[str, ...], allow_loopback: bool
+    data_dir: Path,
+    bind: str | None,
+    client_bind: str | None,
+    includes: tuple[str, ...],
+    allow_loopback: bool,
+    drill: bool,
 ) -> None:
     """Serve cameras and clients until SIGTERM or SIGINT."""
+    if drill and (bind or client_bind):
+        raise click.UsageError("--drill serves on loopback; leave --bind and --client-bind out")
     backups = BackupOptions(include_folders(data_dir, includes), allow_loopback)
     pipe = LogPipe(sys.stdout)
     logs.configure(cast("TextIO", pipe))
     try:
-        uvloop.run(_serve(data_dir, bind, client_bind, backups))
+        uvloop.run(_serve_drill(data_dir) if drill else _serve(data_dir, bind, client_bind, backups))
     finally:
         pipe.finish(LOG_LIMIT)
 
@@ -79,6 +92,19 @@ async def _serve(data_dir: Path, bind: str | None, client_bind: str | None, back
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await serve(data_dir, bind, client_bind, stop, backups)
+
+
+async def _serve_drill(data_dir: Path) -> None:
+    """On loopback, until a signal or the end of standard input: a killed drill leaves no server behind."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(sys.stdin.fileno(), stop.set)
+    try:
+        await serve(data_dir, "127.0.0.1", "127.0.0.1", stop, drill=True)
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
 
 
 @cli.command()
@@ -107,7 +133,10 @@ def _members(patch: TextIO) -> dict[str, Any]:
     return members
 
 
-for command in (check_command, adopt_command, alarms_group, top_command, archive_group, restore_command):
+for command in (
+    *(check_command, adopt_command, alarms_group, top_command),
+    *(archive_group, restore_command, drill_camera_group),
+):
     cli.add_command(command)
 
 

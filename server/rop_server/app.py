@@ -317,8 +317,9 @@ async def running(
     environment: Mapping[str, str] | None = None,
     inherited: Inherited | None = None,
     backups: BackupOptions | None = None,
+    drill: bool = False,
 ) -> AsyncIterator[Server]:
-    """A server on this data directory, ready inside the `with`, stopped after it.
+    """A server on this data directory, ready inside the `with`, stopped after it. `drill`: see `FactsBook`.
 
     Raises `LockedError`, `ConfigError`, `PkiError` or `PortInUse`.
     """
@@ -326,7 +327,7 @@ async def running(
     with directory.lock():
         site = prepare(directory, os.environ if environment is None else environment, utc_now())
         logs.set_levels(logs.levels_of(site.config.raw))
-        book = FactsBook(directory.state, CLOCK.wall)
+        book = FactsBook(directory.state, CLOCK.wall, drill)
         try:
             server = Server(site, book, bind, inherited, backups)
             try:
@@ -344,12 +345,13 @@ async def serve(
     client_bind: str | None,
     stop: asyncio.Event,
     backups: BackupOptions | None = None,
+    drill: bool = False,
 ) -> None:
     """Run until `stop` is set. Raises as `running` does."""
     raise_file_limit()
     asyncio.get_running_loop().set_exception_handler(_unexpected)
     inherited = Inherited.of(os.environ)
-    async with running(data_dir, bind, client_bind, inherited=inherited, backups=backups) as server:
+    async with running(data_dir, bind, client_bind, inherited=inherited, backups=backups, drill=drill) as server:
         ports = {name: server.site.config.port(name) for name in server.ready()}
         log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
         server.tell_environment(os.environ)

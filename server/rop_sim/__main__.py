@@ -13,8 +13,9 @@ import click
 import uvloop
 
 from rop_sim import control, files
-from rop_sim.camera import Camera, Extras
+from rop_sim.camera import Camera
 from rop_sim.device import Traits
+from rop_sim.extras import Extras
 from rop_sim.faults import KINDS, FaultError, Faults, reference
 from rop_sim.fleet import Fleet, uids
 from rop_sim.setup import Discovery, address_towards, discovery_socket, serve_setup

@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from rop_sim.answers import Answers
 from rop_sim.backoff import Backoff
 from rop_sim.device import Device, Settings, Traits
+from rop_sim.extras import Extras
 from rop_sim.faults import Faults
 from rop_sim.files import DeviceLog
 from rop_sim.film import Films
@@ -35,20 +36,6 @@ LONGEST_AWAY = 1e8
 RENEW_RETRY_SECONDS = 86_400.0
 UNANSWERED_LIMIT = 3
 _NET_FAULTS = (OSError, ssl.SSLError, TimeoutError, WireError)
-
-
-@dataclass(frozen=True, slots=True)
-class Extras:
-    """What a camera has beyond its traits. `media` None: ffmpeg's test source; `recordings` in its memory card;
-    `connect_to`: the address at which a hand-over finds its server, None: as the host resolves.
-    """
-
-    media: Path | None = None
-    recordings: int = 0
-    faults: tuple[str, ...] = ()
-    reboot_seconds: float = 2.0
-    drain_per_hour: float = 0.0
-    connect_to: str | None = None
 
 
 class Camera:

@@ -60,6 +60,13 @@ def _ensure_signer(directory: DataDir) -> None:
         atomic.write(ledger, _ledger(0, ""))
 
 
+def site_signer(directory: DataDir) -> Signer:
+    """What signs for this site, made when there was none. Raises ArchiveError, LockedError, OSError."""
+    with _alone(directory):
+        _ensure_signer(directory)
+        return Signer((directory.root / SIGNER).read_bytes())
+
+
 def _ledger(generation: int, keys: str) -> bytes:
     return (json.dumps({"generation": generation, "keys": keys}) + "\n").encode()
 

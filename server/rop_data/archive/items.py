@@ -159,7 +159,10 @@ def identify(items: Items) -> Identity:
                 _need(files, f"{folder}/ECC/{authority}/{name}", empty=name == "index.txt")
         Authority(root, tier2[0], tier2[1], config["serverHost"])
         fits = items.root_key is None or key_matches(root, items.root_key)
-    except (ConfigError, PkiError) as failure:
+    except ConfigError as failure:
+        missing = failure.rule.startswith("present")
+        raise ArchiveError(Reason.ITEM_MISSING if missing else Reason.ITEM_INVALID, str(failure)) from None
+    except PkiError as failure:
         raise ArchiveError(Reason.ITEM_INVALID, str(failure)) from None
     if not fits:
         raise ArchiveError(Reason.ITEM_INVALID, "the key of the root CA does not belong to its certificate")

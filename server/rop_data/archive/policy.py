@@ -134,7 +134,7 @@ def decode(raw: Any, where: str = "rop.backup") -> BackupPolicy | None:
     _known(retention, f"{where}.retention", ("keepLast", "keepDays"))
     policy = BackupPolicy(
         tuple(_recipient(each, f"{where}.recipients[{n}]") for n, each in enumerate(recipients)),
-        tuple(_place(each, f"{where}.targets[{n}]") for n, each in enumerate(targets)),
+        tuple(decode_place(each, f"{where}.targets[{n}]") for n, each in enumerate(targets)),
         _text(raw.get("singleRecipient"), f"{where}.singleRecipient", 63),
         _flag(raw.get("onChange", True), f"{where}.onChange"),
         _schedule(raw.get("schedule"), raw.get("timeZone"), where),
@@ -168,7 +168,8 @@ def _recipient(raw: Any, where: str) -> Recipient:
     return Recipient(name, scope, key)
 
 
-def _place(raw: Any, where: str) -> Place:
+def decode_place(raw: Any, where: str) -> Place:
+    """One member of `targets`. Raises ConfigError."""
     _known(raw, where, ("name", "directory", "s3"))
     name, directory, bucket = raw.get("name"), raw.get("directory"), raw.get("s3")
     if not isinstance(name, str) or not NAME.fullmatch(name):

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from rop_data.drill import reserved
 from rop_server.core.facade import Battery, DeviceLink
 from rop_server.state import record as records
 from rop_server.state.database import open_database, transaction
@@ -52,10 +53,14 @@ class Claims:
 
 
 class FactsBook:
-    """Implements `CoreEvents` and `Admission`. One per process; every method runs on the event loop's thread."""
+    """Implements `CoreEvents` and `Admission`. One per process; every method runs on the event loop's thread.
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    `drill`: this is a recovery drill, which lets the reserved UIDs in; nobody else does or shows them.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float], drill: bool = False) -> None:
         self._clock = clock
+        self._drill = drill
         self._durable = open_database(path, durable=True)
         self._quick = open_database(path, durable=False)
         self.journal = Journal()
@@ -81,6 +86,8 @@ class FactsBook:
         )
         # Facts are written a moment later than certificates: after a crash the certificate table knows more.
         for uid, serial, *rest, root in self._durable.execute(newest):
+            if self._hidden(uid):
+                continue
             record = self._record(uid)
             issued_at = rest[2]
             known = record.certificate
@@ -89,7 +96,8 @@ class FactsBook:
             if record.pinned_root is None and root is not None:
                 record.pinned_root, record.pinned_assumed = root, False
         for uid in self._denied | self._claimed:
-            self._record(uid)
+            if not self._hidden(uid):
+                self._record(uid)
 
     def close(self) -> None:
         """Write what is pending, answer waiting polls, close the file."""
@@ -155,20 +163,27 @@ class FactsBook:
     def admit(
         self, uid: str, serial: str | None, issuer: str | None, not_after: float | None, now: float
     ) -> str | None:
-        """None when the device may come in, else `Denied` or `Expired`."""
+        """None when the device may come in, else `Denied`, `Reserved` or `Expired`."""
         if uid in self._denied:
             return "Denied"
+        if self._hidden(uid):
+            return "Reserved"
         if not_after is not None and now > not_after:
             return "Expired"
         return None
 
     def may_enrol(self, uid: str) -> str | None:
-        """None when this UID may get and use a code, else `Denied` or `NotClaimed`."""
+        """None when this UID may get and use a code, else `Denied`, `Reserved` or `NotClaimed`."""
         if uid in self._denied:
             return "Denied"
+        if self._hidden(uid):
+            return "Reserved"
         if self._policy == DOCUMENTED and uid not in self._claimed:
             return "NotClaimed"
         return None
+
+    def _hidden(self, uid: str) -> bool:
+        return not self._drill and reserved(uid)
 
     # -- CoreEvents -------------------------------------------------------------------------------
 

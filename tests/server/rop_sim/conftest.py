@@ -17,8 +17,9 @@ import pytest
 import pytest_asyncio
 
 from rop_pki import Authority, create_intermediate, create_root
-from rop_sim.camera import Camera, Extras
+from rop_sim.camera import Camera
 from rop_sim.device import Traits
+from rop_sim.extras import Extras
 from rop_wire import messages, provisioning
 from rop_wire.auth import ca_hash
 from rop_wire.commands import Command

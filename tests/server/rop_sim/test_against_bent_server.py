@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rop_pki import create_root
-from rop_sim.camera import Extras
+from rop_sim.extras import Extras
 from rop_sim.provision import SetupError
 from rop_wire import messages
 from rop_wire.auth import ca_hash

@@ -139,9 +139,9 @@ def _without(section: str, member: str) -> Callable[[bytes], bytes]:
     ("change", "reason", "text"),
     [
         (_change_sign_key, Reason.STALE, "generation 1"),
-        (_without("authCode", "signKey"), Reason.ITEM_INVALID, "authCode.signKey"),
-        (_without("deviceAuth", "deviceKeys"), Reason.ITEM_INVALID, "deviceAuth.deviceKeys"),
-        (_without("deviceAuth", "currentKeyIndex"), Reason.ITEM_INVALID, "deviceAuth.currentKeyIndex"),
+        (_without("authCode", "signKey"), Reason.ITEM_MISSING, "authCode.signKey"),
+        (_without("deviceAuth", "deviceKeys"), Reason.ITEM_MISSING, "deviceAuth.deviceKeys"),
+        (_without("deviceAuth", "currentKeyIndex"), Reason.ITEM_MISSING, "deviceAuth.currentKeyIndex"),
     ],
 )
 def test_a_stale_or_missing_secret_of_the_configuration(world, expect, tmp_path, change, reason, text):

@@ -22,8 +22,9 @@ from yarl import URL
 
 from rop_server.client.operations import OPERATIONS
 from rop_server.session import session_document
-from rop_sim.camera import Camera, Extras
+from rop_sim.camera import Camera
 from rop_sim.device import Traits
+from rop_sim.extras import Extras
 from rop_wire.lan import SetupDocument
 
 WIRED, BATTERY = "95270000000TEST1", "95270000000TEST2"

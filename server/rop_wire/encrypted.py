@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -178,6 +178,7 @@ class ServerChannel:
     """The server's side of one connection.
 
     `keys` maps key index to device key. `clear_allowed`: media connections may carry packets in clear, 61003 not.
+    `stale(index, UID hash)`: whether a known index that is not the current one is refused; without it, always.
     After `feed`, send `outgoing()`; when `refused` is set, close after that. `findings` counts broken rules.
     """
 
@@ -191,6 +192,7 @@ class ServerChannel:
         "_outer",
         "_packets",
         "_policy",
+        "_stale",
         "findings",
         "key_index",
         "refused",
@@ -205,8 +207,10 @@ class ServerChannel:
         policy: Policy = Policy.ENFORCE,
         clear_allowed: bool = False,
         max_length: int = MAX_DATA,
+        stale: Callable[[str, str], bool] | None = None,
     ) -> None:
         self._keys = keys
+        self._stale = stale
         self._current = current_index
         self._nonce = nonce
         self._policy = policy
@@ -264,10 +268,12 @@ class ServerChannel:
         if not _signed_right(secret, signed, hello.signature):
             raise ProtocolError("signature of the hello")
         self.uid_hash = hashed
-        current = self.key_index == self._current
-        status = HELLO_OK if current else HELLO_STALE_KEY
+        accepted = self.key_index == self._current or (
+            self._stale is not None and not self._stale(self.key_index, hashed)
+        )
+        status = HELLO_OK if accepted else HELLO_STALE_KEY
         self._out += Hello(status, hello.access_key, self._nonce).encode(secret)
-        if not current:
+        if not accepted:
             self.refused = "stale key index"
             return
         key = session_key(secret, hello.nonce, self._nonce)

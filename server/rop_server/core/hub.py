@@ -14,6 +14,7 @@ import structlog
 from rop_server.core.calls import Wake, should_sleep
 from rop_server.core.connection import KEEP_ALIVE, PORT_NAMES, SIGNALING, Connection
 from rop_server.core.facade import Admission, Battery, CoreEvents, DeviceLink
+from rop_server.core.key_turns import KeyTurns
 from rop_server.core.pending import Answer, Outcome, PendingTable
 from rop_server.core.registry import Announcement, Registry
 from rop_server.core.settings import Settings
@@ -50,6 +51,7 @@ class Hub:
         self.admission = admission
         self.clock = clock
         self.registry = Registry()
+        self.key_turns = KeyTurns(clock.monotonic, lambda: len(self.registry))
         self.pending = PendingTable()
         self.snapshots = Snapshots()
         # Each hears every accepted handshake, before the caller of a wake-up goes on.

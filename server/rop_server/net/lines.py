@@ -214,6 +214,7 @@ def server_channel(hub: Hub, clear_allowed: bool = False, max_length: int = MAX_
         settings.integrity,
         clear_allowed,
         max_length,
+        lambda index, device: hub.key_turns.due(index, device, hub.settings.current_key_index),
     )
 
 
@@ -233,3 +234,14 @@ class KeepAliveLine(EncryptedLine):
 
     def __init__(self, hub: Hub, address: str, ticket: Ticket) -> None:
         super().__init__(KEEP_ALIVE, hub, address, ticket)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.announced and not self.closed and self.uid not in self._hub.wakes and self._outdated():
+            self.close("key index changed")
+
+    def _outdated(self) -> bool:
+        """Asked with every heartbeat: the device's turn to come again with the current key index."""
+        channel, hub = self._channel, self._hub
+        index, device = channel.key_index or "", channel.uid_hash or ""
+        return hub.key_turns.due(index, device, hub.settings.current_key_index)

@@ -57,7 +57,7 @@ def test_secrets_come_from_the_secure_generator() -> None:
 
 
 async def test_device_keys_change_without_a_restart(server: Any, camera: Any, directory: Any) -> None:
-    """C2.16: the next registration tells the new index, connections stay."""
+    """C2.16: the next registration tells the new index, connections with TLS stay."""
     line = await camera.signaling()
     keys = dict(server.control.effective.device_keys)
     index = "n" * 16

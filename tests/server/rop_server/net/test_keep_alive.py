@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rop_server.core.facade import CallError
+from rop_server.core.key_turns import KeyTurns
 from rop_wire import messages
 from rop_wire.commands import Command
 from rop_wire.encrypted import access_key, secret_access_key, uid_hash
@@ -183,3 +185,26 @@ async def test_no_hello_no_connection(site: Any) -> None:
     assert await asyncio.wait_for(reader.read(), 8) == b""
     writer.close()
     await site.until(lambda: site.net.gate.open == 0)
+
+
+async def test_changed_key_index_moves_a_connected_device_with_one_reconnect(site: Any, new_camera: Any) -> None:
+    camera = await new_camera()
+    link = await camera.keep_alive()
+    site.hub.settings = replace(site.hub.settings, current_key_index="OLDINDEX00000000")
+    site.enrolment.settings = site.hub.settings
+    link.send(Packet(0, Command.HEARTBEAT, 2, 200, battery(50)))
+    await asyncio.wait_for(link.ended.wait(), 8)
+    assert (await camera.keep_alive(hello=False)).channel.status == 400
+    await camera.register()
+    again = await camera.keep_alive()
+    assert (await again.ask(Command.HEARTBEAT, battery(50))).status == 200
+
+
+async def test_older_key_index_is_served_until_its_turn(site: Any, new_camera: Any) -> None:
+    camera = await new_camera()
+    site.hub.key_turns = KeyTurns(site.hub.clock.monotonic, lambda: 100_000)
+    site.hub.settings = replace(site.hub.settings, current_key_index="OLDINDEX00000000")
+    link = await camera.keep_alive()
+    assert (await link.ask(Command.HEARTBEAT, battery(50))).status == 200
+    site.time.shift = 100_000
+    assert (await camera.keep_alive(hello=False)).channel.status == 400

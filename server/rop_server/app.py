@@ -24,7 +24,7 @@ from rop_data.layout import DataDir
 from rop_data.settings import RopSettings
 from rop_data.store import Site, prepare
 from rop_pki import inspect
-from rop_server import logs
+from rop_server import keyreport, logs
 from rop_server.alarms.queue import AlarmQueue
 from rop_server.alarms.roster import Roster
 from rop_server.alarms.sender import AlarmSender
@@ -137,7 +137,12 @@ class Server:
             scans=self.scans,
             streams=StreamReport(self.relay, self.play, self.rtsp.connections, CLOCK.monotonic),
             backups=backing,
-            sources=(self.lag.collect, self._connection_metrics, client_report.families),
+            sources=(
+                self.lag.collect,
+                self._connection_metrics,
+                client_report.families,
+                lambda: keyreport.families(self.hub),
+            ),
         )
 
     def _client_app(self) -> web.Application:

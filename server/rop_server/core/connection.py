@@ -40,6 +40,7 @@ class Connection(ABC):
     """A device connection on 61003, 61005, 61006 or 61007. `name` is its own in this process, for the log.
 
     `uid` is empty until the identity is known, `device` (the hash of a UID) until the transport has proved it.
+    `key_index` is the one of the hello on 61003.
     Times are seconds of the monotonic clock.
     """
 
@@ -51,6 +52,7 @@ class Connection(ABC):
         "device",
         "heartbeat_at",
         "heartbeat_limit",
+        "key_index",
         "name",
         "next_id",
         "transport_kind",
@@ -63,6 +65,7 @@ class Connection(ABC):
         self.address = address
         self.uid = ""
         self.device = ""
+        self.key_index = ""
         self.certificate: Certificate | None = None
         self.announced = False
         self.next_id = secrets.randbelow(REQUEST_ID_START)

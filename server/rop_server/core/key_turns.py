@@ -21,7 +21,9 @@ _HASHES = 2**64
 
 
 class KeyTurns:
-    """Gives turns. `clock` is monotonic seconds, `fleet` tells how many devices are connected."""
+    """Gives turns. `clock` is monotonic seconds, `fleet` tells how many devices are connected. `given` counts the
+    turns of this process.
+    """
 
     def __init__(
         self, clock: Callable[[], float], fleet: Callable[[], int], rate: float = RATE, burst: int = BURST
@@ -34,6 +36,7 @@ class KeyTurns:
         self._since = self._span = 0.0
         self._tokens = float(burst)
         self._filled = clock()
+        self.given = 0
         self._told: set[tuple[str, str]] = set()
 
     def due(self, index: str, device: str, current: str) -> bool:
@@ -50,6 +53,7 @@ class KeyTurns:
         if not self._reached(device, now) or not self._take(now):
             return False
         self._told.add((index, device))
+        self.given += 1
         return True
 
     def _begin(self, current: str, now: float) -> None:

@@ -183,6 +183,7 @@ class EncryptedLine(Line):
             if not channel.established:
                 return
             self._greeted = True
+            self.key_index = channel.key_index or ""
             self.heartbeat_at = self._hub.clock.monotonic()
             self._ticket.release()
             if not self._hub.proved(self, channel.uid_hash or ""):
@@ -242,6 +243,5 @@ class KeepAliveLine(EncryptedLine):
 
     def _outdated(self) -> bool:
         """Asked with every heartbeat: the device's turn to come again with the current key index."""
-        channel, hub = self._channel, self._hub
-        index, device = channel.key_index or "", channel.uid_hash or ""
-        return hub.key_turns.due(index, device, hub.settings.current_key_index)
+        hub = self._hub
+        return hub.key_turns.due(self.key_index, self.device, hub.settings.current_key_index)

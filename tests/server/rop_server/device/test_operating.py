@@ -11,10 +11,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as families
 
+from rop_server.core.key_turns import KeyTurns
 from rop_server.looplag import LoopLag
 from rop_server.topview import Sample, render
 from rop_wire import messages
 from rop_wire.commands import Command
+from rop_wire.packet import Packet
 
 WANTED = {
     "rop_devices",
@@ -25,6 +27,8 @@ WANTED = {
     "rop_loop_lag_seconds",
     "rop_loop_slow_turns",
     "rop_connections",
+    "rop_key_rotation_devices",
+    "rop_key_rotation_turns",
     "rop_streams",
     "process_resident_memory_bytes",
 }
@@ -135,3 +139,20 @@ async def test_check_adopt_and_the_commands_to_a_running_server(directory: Any, 
     assert {each["level"] for each in json.loads(broken.stdout)} >= {"Error"}
     _, out, _ = directory.stop(process)
     assert key not in out and "s3cr3t" not in out + fine.stdout + status
+
+
+async def test_metrics_tell_how_far_a_changed_key_is(server: Any, camera: Any, directory: Any) -> None:
+    keep = await camera.keep_alive()
+    text, _ = await page(directory, "text/plain")
+    assert 'rop_key_rotation_devices{key="current"} 1.0' in text
+    keys = dict(server.control.effective.device_keys) | {"n" * 16: "k" * 32}
+    server.hub.key_turns = KeyTurns(lambda: 0.0, lambda: 100_000)
+    await server.control.apply({"deviceAuth.deviceKeys": keys, "deviceAuth.currentKeyIndex": "n" * 16})
+    text, _ = await page(directory, "text/plain")
+    assert 'rop_key_rotation_devices{key="older"} 1.0' in text
+    server.hub.key_turns = KeyTurns(lambda: 0.0, lambda: 0)
+    keep.send(Packet(0, Command.HEARTBEAT, 1, 200, b""))
+    await asyncio.wait_for(keep.ended.wait(), 8)
+    text, _ = await page(directory, "text/plain")
+    assert "rop_key_rotation_turns_total 1.0" in text
+    assert 'rop_key_rotation_devices{key="older"} 0.0' in text

@@ -45,6 +45,11 @@ TABLE = (
     ("all at once: attempts repeated", "storm.attemptsRepeated", "not tried", "<= 0"),
     ("all at once: s until everybody is back", "storm.seconds", "not tried", ""),
     ("all at once: server deaf for, p99, ms", "storm.probeP99Ms", "not tried", "<= 100"),
+    ("kill -9 and a new start: not back", "killed.notBack", "not tried", "<= 0"),
+    ("kill -9: attempts repeated", "killed.attemptsRepeated", "not tried", "<= 0"),
+    ("kill -9: CPU s of the start", "killed.startCpu", "not tried", ""),
+    ("kill -9: CPU s until everybody is back", "killed.cpu", "not tried", ""),
+    ("kill -9: s until everybody is back", "killed.seconds", "not tried", ""),
     ("initialization session to online, ms", "online.ms", "80", "<= 30"),
     ("device certificates per CPU s", "certificates.perCpuSecond", "14", ">= 500"),
     ("idle strangers: connections", "strangers.connections", "", ""),
@@ -60,6 +65,7 @@ async def fleet(server: Server, count: int, seconds: float) -> Rows:
     rows |= await fleet_rows.heartbeats(server, cameras, seconds)
     rows |= await client_rows.requests(server, cameras)
     rows |= await fleet_rows.restart(server, cameras)
+    rows |= await fleet_rows.killed(server, cameras)
     rows |= await fleet_rows.battery(server, cameras)
     cameras.close()
     return rows

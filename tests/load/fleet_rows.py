@@ -135,6 +135,30 @@ async def restart(server: Server, fleet: Fleet) -> Rows:
     }
 
 
+async def killed(server: Server, fleet: Fleet) -> Rows:
+    """`kill -9`, a start on the same directory, everybody again: seconds and CPU of the start and of the whole."""
+    begin = time.monotonic()
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.run)
+    started, cpu, failed = time.monotonic() - begin, server.cpu(), fleet.failed
+    fleet.close()
+    for member in fleet.members:
+        member.link = None
+    fleet.parallel = AT_ONCE
+    living = asyncio.create_task(fleet.live(float("inf"), HEARTBEAT_SECONDS))
+    await fleet.connect()
+    living.cancel()
+    fleet.parallel = 20
+    return {
+        "killed.notBack": len(fleet.members) - fleet.online,
+        "killed.attemptsRepeated": fleet.failed - failed,
+        "killed.startCpu": cpu,
+        "killed.cpu": server.cpu(),
+        "killed.startSeconds": started,
+        "killed.seconds": time.monotonic() - begin,
+    }
+
+
 async def battery(server: Server, fleet: Fleet) -> Rows:
     """The same cameras on keep-alive connections, with a fresh server process."""
     fleet.close()

@@ -88,6 +88,12 @@ class Server:
         self.stop()
         self.run()
 
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self.process.wait(60)
+        self._drain.wait(10)
+
     @property
     def url(self) -> str:
         """The client API."""

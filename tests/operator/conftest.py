@@ -10,6 +10,7 @@ TABLE = Path(__file__).parent / "bad_documents.yaml"
 GOOD: dict[str, dict[str, Any]] = {
     "Camera": {"serverRef": {"name": "home"}, "uid": "952700010000ABCD"},
     "RopServer": {"host": "rop.example.net"},
+    "CameraProfile": {"serverRef": {"name": "home"}, "selector": {"matchLabels": {"place": "yard"}}},
     "KeyRotation": {"serverRef": {"name": "home"}, "item": "Root", "toGeneration": 2},
 }
 

@@ -102,10 +102,29 @@ class Override(Model):
 class Policy(Model):
     """What happens when the camera differs from this document."""
 
-    default: Mode = "Enforce"
-    """Enforce: repaired. Report: shown, never written. Ignore: neither."""
+    default: Mode | None = None
+    """Enforce: repaired. Report: shown, never written. Ignore: neither. Left out: Enforce, or what a CameraProfile
+    says.
+    """
     overrides: Annotated[list[Override], Field(max_length=16, json_schema_extra=list_map("field"))] = []
     """Exceptions; the longest matching field wins."""
+
+
+class WakeBudget(Model):
+    """How often a sleeping battery camera may be woken on account of its documents."""
+
+    per_day: Annotated[int, between(0, 1000, "perDay")]
+    """Wakes in a day of UTC, whoever caused them. 0: never; what is to be written waits until the camera wakes."""
+    alarm_reserve: Annotated[int, between(0, 1000, "alarmReserve")] | None = None
+    """So many of them are left for viewers that follow an alarm. Left out: 1, of a perDay of 1 none."""
+    relations: ClassVar[tuple[Relation, ...]] = (
+        Relation(
+            cel="!has(self.alarmReserve) || self.alarmReserve <= self.perDay",
+            message="alarmReserve is at most perDay",
+            check=lambda m: m.alarm_reserve is None or m.alarm_reserve <= m.per_day,
+            member="alarmReserve",
+        ),
+    )
 
 
 class CameraSpec(Model):
@@ -131,7 +150,11 @@ class CameraSpec(Model):
     """Set-up by the engine. A camera that already talks to the server needs none."""
     settings: Settings | None = None
     """Settings to hold."""
-    policy: Policy = Policy()
+    policy: Policy | None = None
     """What happens when the camera differs."""
+    wake_budget: WakeBudget | None = None
+    """How often it may be woken. Left out: what a CameraProfile says, else as often as there is something to
+    write.
+    """
     suspend: bool = False
     """No device writes and no provisioning; observation, revocation and deletion go on."""

@@ -76,7 +76,8 @@ def status_schema(kind: Kind) -> dict[str, Any]:
     """Structural schema of a kind's status."""
     raw = kind.status.model_json_schema(by_alias=True)
     schema: dict[str, Any] = _flat(raw, raw.get("$defs", {}))
-    schema["properties"]["observed"].update(PRESERVE_UNKNOWN)
+    if "observed" in schema["properties"]:
+        schema["properties"]["observed"].update(PRESERVE_UNKNOWN)
     return schema
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from rop_operator.api.base import Model
 from rop_operator.api.camera import CameraSpec
+from rop_operator.api.profile import CameraProfileSpec
 from rop_operator.api.rotation import KeyRotationSpec
 from rop_operator.api.server import RopServerSpec
-from rop_operator.api.status import CameraStatus, RopServerStatus, RunStatus
+from rop_operator.api.status import CameraProfileStatus, CameraStatus, RopServerStatus, RunStatus
 
 GROUP = "rop.dev"
 VERSION = "v1alpha1"
@@ -93,6 +94,22 @@ KINDS: tuple[Kind, ...] = (
             *_END,
         ),
         conditions=(*_STATE, "Online", "Provisioned", "SettingsInSync", "CertificateValid"),
+    ),
+    Kind(
+        kind="CameraProfile",
+        plural="cameraprofiles",
+        singular="cameraprofile",
+        short_names=("cprof",),
+        aliases=("profile", "profiles"),
+        model=CameraProfileSpec,
+        status=CameraProfileStatus,
+        columns=(
+            Column("Server", ".spec.serverRef.name"),
+            Column("Priority", ".spec.priority", "integer"),
+            Column("Cameras", ".status.cameras.selected", "integer"),
+            *_END,
+        ),
+        conditions=_STATE,
     ),
     Kind(
         kind="KeyRotation",

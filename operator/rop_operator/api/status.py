@@ -64,19 +64,62 @@ class FailureStatus(Model):
 
     at: datetime
     """When."""
-    generation: int
-    """Of which document."""
+    of: str
+    """Fingerprint of what was wanted."""
     reason: str
     """One word."""
     message: str
     """For people."""
 
 
+class DriftStatus(Model):
+    """A setting that differs though nobody asked for it."""
+
+    field: str
+    """Which, as it is written in the spec."""
+    wanted: str
+    """Value that is wanted."""
+    seen: str
+    """Value that the camera has."""
+    since: datetime
+    """When it was first seen so."""
+    mode: str
+    """Enforce or Report."""
+
+
+class RepairStatus(Model):
+    """How often a setting was repaired lately."""
+
+    field: str
+    """Which."""
+    rounds: int
+    """How often; after 5 times within an hour it is left alone."""
+    first: datetime
+    """The first of them."""
+    last: datetime
+    """The last of them."""
+
+
 class SettingsStatus(Model):
     """Settings."""
 
+    synced: str | None = None
+    """Fingerprint of what was wanted when the camera was last in sync with it."""
+    drift: Annotated[list[DriftStatus] | None, Field(json_schema_extra=list_map("field"))] = None
+    """What differs though nobody asked for it."""
+    repairs: Annotated[list[RepairStatus] | None, Field(json_schema_extra=list_map("field"))] = None
+    """Repairs of the last hour."""
     last_failure: FailureStatus | None = None
     """The newest write that was refused."""
+
+
+class WakesStatus(Model):
+    """Wakes of one day of UTC."""
+
+    day: str
+    """Day of the newest wake."""
+    used: int
+    """Wakes of that day."""
 
 
 class CameraStatus(Model):
@@ -100,12 +143,34 @@ class CameraStatus(Model):
     """Its certificate."""
     wakes: int | None = None
     """How often it was woken."""
+    wake_budget: WakesStatus | None = None
+    """The same for the day of the newest wake."""
     provision: ProvisionStatus | None = None
     """Journal of the hand-over."""
     settings: SettingsStatus | None = None
     """Settings."""
     observed: Observed | None = None
     """Facts that decisions are made from."""
+    conditions: Conditions | None = None
+    """Conditions."""
+
+
+class SelectedStatus(Model):
+    """Cameras that a profile selects."""
+
+    selected: int
+    """How many."""
+    conflicting: int | None = None
+    """How many of them another profile of the same priority disagrees about."""
+
+
+class CameraProfileStatus(Model):
+    """What a profile does."""
+
+    observed_generation: int | None = None
+    """Generation of the document that was acted on."""
+    cameras: SelectedStatus | None = None
+    """Cameras that it selects."""
     conditions: Conditions | None = None
     """Conditions."""
 

@@ -66,6 +66,8 @@ REASONS: Mapping[str, str] = {
     "DownloadCaFailed": "The camera could not fetch the authority's certificate; check host and getCAHttps port.",
     "DownloadPrivateKeyFailed": "The camera got no certificate; the code expired or getCertHttps is unreachable.",
     "Drift": "The camera differs from the document and the policy is Report.",
+    "DriftStorm": "Somebody else keeps writing a setting; it is left alone until what is wanted changes, or until "
+    "rop.dev/requestedAt.",
     "DuplicateUID": "An older Camera has this UID; delete one of the two.",
     "Expired": "The certificate has expired; the camera needs a new hand-over.",
     "ExternalRequired": "This engine cannot run servers here; write spec.external.",
@@ -91,6 +93,8 @@ REASONS: Mapping[str, str] = {
     "Observing": "The first observation is under way.",
     "PollingOnly": "The server is known by its client interface only: no claims, access, certificates or events.",
     "Prepare": "The new thing is being made; nothing uses it yet.",
+    "ProfileConflict": "Two CameraProfiles of the same priority disagree; nothing is written until they agree, or "
+    "the Camera says it.",
     "Ready": "Nothing to do.",
     "Reconciled": "Nothing to do.",
     "RegistrationFailed": "The camera could not register; check the registerHttps port.",
@@ -108,6 +112,7 @@ REASONS: Mapping[str, str] = {
     "SecretKeyMissing": "The secret lacks the key.",
     "SecretNotFound": "There is no such secret.",
     "SecretNotReferable": 'The Secret lacks the label rop.dev/referable: "true".',
+    "SelectsNothing": "No Camera has labels that the profile selects.",
     "ServerGoing": "The RopServer is being deleted.",
     "ServerNotFound": "The RopServer named by serverRef does not exist in this namespace.",
     "ServerNotReady": "The RopServer is not reachable; its conditions say why.",
@@ -121,6 +126,9 @@ REASONS: Mapping[str, str] = {
     "Unreachable": "The server does not answer.",
     "Valid": "Nothing to do.",
     "WaitingForClaim": "The server is about to let this UID enrol.",
+    "WaitingForWake": "The camera sleeps and its wake budget is not for settings; they are written when it wakes.",
+    "WakeBudgetSpent": "The camera was woken as often today as spec.wakeBudget allows; it goes on after midnight "
+    "UTC.",
     "Writing": "Settings are being written.",
     "WrongPhase": "The server is in another phase of the rotation; it is looked at again.",
     "WriteFailed": "The camera did not take a setting; it is tried again later.",

@@ -19,7 +19,8 @@ from rop_operator.domain.plan import (
     TakeManagement,
     WriteSettings,
 )
-from rop_operator.domain.settings import PATHS, shown_value
+from rop_operator.domain.profiles import PATHS
+from rop_operator.domain.settings import shown_value
 
 
 def _count(number: int, word: str) -> str:

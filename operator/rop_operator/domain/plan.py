@@ -78,12 +78,15 @@ class SetAccess(Action):
 
 @dataclass(frozen=True, slots=True)
 class WriteSettings(Action):
-    """Write (and read) settings in one call. `wake`: a sleeping device may be woken, once."""
+    """Write (and read) settings in one call. `asleep`: the device is woken for it, once. `drifted`: fields that
+    were changed by somebody else.
+    """
 
     uid: str
     write: Mapping[str, Any]
     read: tuple[str, ...]
     asleep: bool
+    drifted: tuple[str, ...] = ()
 
     @property
     def device_writes(self) -> int:  # type: ignore[override]

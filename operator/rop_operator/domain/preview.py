@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.config_map import MASK, desired_members
 from rop_operator.domain.operation import Situation, server_of
 from rop_operator.domain.plan import Plan, WriteSettings
+from rop_operator.domain.profile_status import ProfileSnapshot, plan_profile
+from rop_operator.domain.profiles import Profile, profile_of
 from rop_operator.domain.rotation import preview as preview_rotation
 from rop_operator.domain.server import plan_server
 from rop_operator.domain.snapshot import CameraSnapshot, SecretUse, ServerSnapshot, secret_uses, server_ref
@@ -95,12 +97,27 @@ class _Preview:
             reference = server_ref(document) if document.ref.kind == "Camera" else None
             if reference is not None:
                 self.by_server.setdefault(reference, []).append(document)
+        self.profiles = _profiles(after.values())
 
     def plan(self, ref: Ref) -> Plan:
         document = self.after[ref]
         if ref.kind == "RopServer":
             return self._server(document)
+        if ref.kind == "CameraProfile":
+            return self._profile(document)
         return self._run(document) if ref.kind in PROCEDURES else self._camera(document)
+
+    def _profile(self, document: Document) -> Plan:
+        profile = profile_of(document)
+        server = self.after.get(profile.server) if profile is not None else None
+        cameras = self.by_server.get(profile.server, []) if profile is not None else []
+        others = [p for p in self.profiles if profile is None or (p != profile and p.server == profile.server)]
+        return plan_profile(ProfileSnapshot(document, self.now, profile, server, cameras, others))
+
+    def concerned(self, profiles: Sequence[Profile]) -> list[Ref]:
+        """Cameras that one of these profiles selects."""
+        cameras = [d for p in profiles for d in self.by_server.get(p.server, ()) if p.selects(d)]
+        return sorted({d.ref for d in cameras})
 
     def _run(self, document: Document) -> Plan:
         """A run, as if its server were as it was seen last."""
@@ -152,9 +169,16 @@ class _Preview:
                     server=_assumed(server),
                     device=_device(document, rivals, str(uid)),
                     rivals=tuple(rivals),
+                    profiles=tuple(p for p in self.profiles if p.selects(document)),
                 )
             )
         )
+
+
+def _profiles(documents: Iterable[Document]) -> list[Profile]:
+    """The valid profiles among them."""
+    found = [profile_of(d) for d in documents if d.ref.kind == "CameraProfile"]
+    return [profile for profile in found if profile is not None]
 
 
 def _sinks(spec: Any) -> tuple[SecretUse, ...]:
@@ -196,12 +220,24 @@ def changes(plan: Plan) -> Plan:
 
 
 def plan_for(new: Sequence[Parsed], current: Sequence[Document], now: datetime) -> list[tuple[Ref, Plan]]:
-    """The plans of the documents applied, and of RopServers that change with them. No actions: nothing happens."""
+    """The plans of the documents applied, of RopServers that change with them, and of other Cameras for which a
+    CameraProfile among them makes a difference. No actions: nothing happens.
+    """
     before = {document.ref: document for document in current}
     after = applied(new, current, now)
     preview = _Preview(after, before, now)
     refs = list(dict.fromkeys(_servers_first([parsed.ref for parsed in new], after)))
-    return [(ref, preview.plan(ref)) for ref in refs]
+    plans = [(ref, preview.plan(ref)) for ref in refs]
+    changed = [parsed.ref for parsed in new if before.get(parsed.ref) != after[parsed.ref]]
+    return plans + _followers(preview, changed, frozenset(refs))
+
+
+def _followers(preview: _Preview, changed: Iterable[Ref], told: frozenset[Ref]) -> list[tuple[Ref, Plan]]:
+    """Cameras that a changed profile selects, or did before, when something would be done for them."""
+    refs = [ref for ref in changed if ref.kind == "CameraProfile"]
+    versions = [book[ref] for book in (preview.before, preview.after) for ref in refs if ref in book]
+    plans = [(ref, preview.plan(ref)) for ref in preview.concerned(_profiles(versions)) if ref not in told]
+    return [(ref, plan) for ref, plan in plans if plan.actions or plan.later or plan.findings]
 
 
 def _servers_first(refs: Sequence[Ref], after: Mapping[Ref, Document]) -> list[Ref]:

@@ -7,45 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from rop_operator.api.camera import CameraSpec, Policy
 from rop_operator.api.facts import DeviceFacts, SettingFact, WriteResult
 from rop_operator.api.registry import REQUESTED_AT
-from rop_operator.domain.conditions import Condition, moment_of, reason_of
+from rop_operator.domain.conditions import Condition, moment_of, reason_of, timestamp
 from rop_operator.domain.plan import Finding, WriteSettings
+from rop_operator.domain.profiles import PATHS
 from rop_operator.domain.snapshot import CameraSnapshot
+from rop_operator.domain.storms import ROUNDS, Fight, counted, fights_of
+from rop_operator.domain.wakes import allowance, ledger
 
-# Field of the management interface -> path in the spec.
-PATHS: Mapping[str, str] = {
-    "displayName": "displayName",
-    "pir.enabled": "settings.pir.enabled",
-    "pir.sensitivity": "settings.pir.sensitivity",
-    "pir.reduceMistakes": "settings.pir.reduceMistakes",
-    "alarm.enabled": "settings.alarm.enabled",
-}
 # A refused write is tried again after this; each try may cost a sleeping camera a wake.
 RETRY_AWAKE = 60.0
 RETRY_ASLEEP = 3600.0
 SHOWN = 40
-
-
-def desired(spec: CameraSpec) -> dict[str, Any]:
-    """Wanted values by field of the management interface, in a fixed order."""
-    found: dict[str, Any] = {}
-    tree = spec.model_dump(by_alias=True, exclude_none=True)
-    for name, path in PATHS.items():
-        value: Any = tree
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is not None:
-            found[name] = value
-    return found
-
-
-def mode_of(policy: Policy, name: str) -> str:
-    """Enforce, Report or Ignore for a field: the override with the longest matching path wins."""
-    path = PATHS[name]
-    matching = [o for o in policy.overrides if path == o.field or path.startswith(f"{o.field}.")]
-    return max(matching, key=lambda o: len(o.field)).mode if matching else policy.default
 
 
 def known_settings(snapshot: CameraSnapshot) -> dict[str, SettingFact]:
@@ -78,28 +52,91 @@ def shown_value(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Settings at one moment. `repair`: to be written; `report`: differ and stay; `stale`: to be read."""
+    """Settings at one moment. `repair`: to be written; `report`: differ and stay; `fought`: differ and are left
+    alone after a drift storm; `stale`: to be read. `drift`: nobody asked for the differences, the camera was in
+    sync before.
+    """
 
     wanted: Mapping[str, Any]
     known: Mapping[str, SettingFact] = field(repr=False)
     repair: Mapping[str, Any]
     report: Mapping[str, Any]
+    fought: Mapping[str, Any]
     unknown: tuple[str, ...]
     stale: tuple[str, ...]
     next_read: float | None
+    drift: bool
 
 
 def view_of(snapshot: CameraSnapshot) -> View:
     """Compare wanted and known."""
-    policy = snapshot.spec.policy
-    wanted = {n: v for n, v in desired(snapshot.spec).items() if mode_of(policy, n) != "Ignore"}
+    fields = {n: want for n, want in snapshot.wanted.fields.items() if want.mode != "Ignore"}
+    wanted = {name: want.value for name, want in fields.items()}
     known = known_settings(snapshot)
     unknown = tuple(name for name in wanted if name not in known)
     differs = {name: value for name, value in wanted.items() if name not in known or known[name].value != value}
-    enforced = {n: v for n, v in differs.items() if mode_of(policy, n) == "Enforce"}
-    reported = {n: v for n, v in differs.items() if mode_of(policy, n) == "Report" and n in known}
+    enforced = {n: v for n, v in differs.items() if fields[n].mode == "Enforce"}
+    lost = {name for name, fight in fights(snapshot).items() if fight.lost}
+    fought = {n: v for n, v in enforced.items() if n in lost and n in known}
+    repair = {n: v for n, v in enforced.items() if n not in fought}
+    report = {n: v for n, v in differs.items() if fields[n].mode == "Report" and n in known}
     stale, next_read = _reading(snapshot, wanted, known)
-    return View(wanted, known, enforced, reported, unknown, stale, next_read)
+    return View(wanted, known, repair, report, fought, unknown, stale, next_read, synced(snapshot))
+
+
+def _kept(snapshot: CameraSnapshot) -> Mapping[str, Any]:
+    kept = snapshot.status.get("settings")
+    return kept if isinstance(kept, Mapping) else {}
+
+
+def synced(snapshot: CameraSnapshot) -> bool:
+    """Whether the camera was in sync before with what is wanted now."""
+    return _kept(snapshot).get("synced") == snapshot.wanted.digest
+
+
+def fights(snapshot: CameraSnapshot) -> dict[str, Fight]:
+    """Repairs of drift so far. Another wish, or a request, begins anew."""
+    if not synced(snapshot):
+        return {}
+    asked = moment_of(snapshot.document.annotations.get(REQUESTED_AT))
+    return fights_of(_kept(snapshot).get("repairs"), asked)
+
+
+def drift_of(snapshot: CameraSnapshot, view: View) -> list[dict[str, Any]]:
+    """Differences that nobody asked for, for `status.settings.drift`: wanted, seen, and since when."""
+    entries = _kept(snapshot).get("drift")
+    before = {e.get("field"): e for e in entries if isinstance(e, Mapping)} if isinstance(entries, list) else {}
+    found = []
+    for name, want in snapshot.wanted.fields.items():
+        differs = name in view.report or name in view.fought or (view.drift and name in view.repair)
+        if not differs or name not in view.known:
+            continue
+        fact, path = view.known[name], PATHS[name]
+        entry = {
+            "field": path,
+            "wanted": shown_value(want.value),
+            "seen": shown_value(fact.value),
+            "mode": want.mode,
+        }
+        old = before.get(path, {})
+        same = old.get("wanted") == entry["wanted"]
+        found.append({**entry, "since": old.get("since") if same else timestamp(fact.at or snapshot.now)})
+    return found
+
+
+def settings_status(
+    snapshot: CameraSnapshot, in_sync: bool, failure: Mapping[str, Any] | None, repaired: tuple[str, ...]
+) -> dict[str, Any]:
+    """`status.settings`. `repaired`: fields whose drift was just written over."""
+    view = view_of(snapshot)
+    rounds = counted(fights(snapshot), repaired, snapshot.now)
+    kept = {
+        "synced": snapshot.wanted.digest if in_sync else _kept(snapshot).get("synced"),
+        "drift": drift_of(snapshot, view),
+        "repairs": [rounds[name].to_status(name) for name in sorted(rounds)],
+        "lastFailure": None if failure is None else dict(failure),
+    }
+    return {name: value for name, value in kept.items() if value}
 
 
 def _reading(
@@ -124,22 +161,25 @@ def _reading(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A write that was refused, kept in `status.settings.lastFailure`."""
+    """A write that was refused, kept in `status.settings.lastFailure`; `of`: the digest of what was wanted."""
 
     at: datetime
-    generation: int
+    of: str
     reason: str
     message: str
 
+    def to_status(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {"at": timestamp(self.at), "of": self.of, "reason": self.reason, "message": self.message}
+
 
 def last_failure(snapshot: CameraSnapshot) -> Failure | None:
-    """The failure of the newest write, while it concerns the present document."""
-    kept = snapshot.status.get("settings")
-    failure = kept.get("lastFailure") if isinstance(kept, Mapping) else None
+    """The failure of the newest write, while it concerns what is wanted now."""
+    failure = _kept(snapshot).get("lastFailure")
     at = moment_of(failure.get("at")) if isinstance(failure, Mapping) else None
-    if not isinstance(failure, Mapping) or at is None or failure.get("generation") != snapshot.document.generation:
+    if not isinstance(failure, Mapping) or at is None or failure.get("of") != snapshot.wanted.digest:
         return None
-    return Failure(at, snapshot.document.generation, str(failure.get("reason")), str(failure.get("message", "")))
+    return Failure(at, snapshot.wanted.digest, str(failure.get("reason")), str(failure.get("message", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +206,13 @@ def _difference(view: View, names: Mapping[str, Any]) -> str:
 
 
 def _findings(snapshot: CameraSnapshot, view: View) -> tuple[Finding, ...]:
-    """Differences that nobody asked for: the document did not change since they were last in sync."""
+    """Differences that nobody asked for."""
     found = [
         Finding("Warning", "Drift", _difference(view, {name: value}), PATHS[name])
         for name, value in view.report.items()
     ]
-    if snapshot.status.get("observedGeneration") == snapshot.document.generation:
+    found += [Finding("Error", "DriftStorm", _storm(view, name), PATHS[name]) for name in view.fought]
+    if view.drift:
         found += [
             Finding("Info", "DriftRepaired", _difference(view, {name: value}), PATHS[name])
             for name, value in view.repair.items()
@@ -180,8 +221,21 @@ def _findings(snapshot: CameraSnapshot, view: View) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def _storm(view: View, *names: str) -> str:
+    told = _difference(view, {name: view.fought[name] for name in names})
+    return (
+        f"{told}; it was repaired {ROUNDS} times within an hour and is left alone now: find who else writes it,"
+        f" then annotate {REQUESTED_AT} or change what is wanted"
+    )
+
+
 def judge(snapshot: CameraSnapshot) -> Verdict:
     """The verdict for this moment. Writes of several fields are one call, and one wake at most."""
+    conflicts = snapshot.wanted.conflicts
+    if conflicts:
+        told = "; ".join(map(str, conflicts))
+        finding = Finding("Error", "ProfileConflict", told, conflicts[0].path)
+        return Verdict(_in_sync("False", "ProfileConflict", told), findings=(finding,))
     view = view_of(snapshot)
     findings = _findings(snapshot, view)
     if not view.wanted:
@@ -194,6 +248,8 @@ def judge(snapshot: CameraSnapshot) -> Verdict:
 
 
 def _settled(snapshot: CameraSnapshot, view: View) -> Condition:
+    if view.fought:
+        return _in_sync("False", "DriftStorm", _storm(view, *view.fought))
     if view.report:
         return _in_sync("False", "Drift", _difference(view, view.report))
     if view.unknown:
@@ -209,8 +265,9 @@ def _repair(snapshot: CameraSnapshot, view: View, findings: tuple[Finding, ...])
         # A camera that nobody has seen may be one on battery, whose first write costs a wake.
         device = snapshot.device
         may_sleep = device is None or device.family is None or device.on_battery
-        later = WriteSettings(snapshot.uid, view.repair, tuple(view.repair), may_sleep)
-        return Verdict(_in_sync("False", "DeviceOffline", message), findings=findings, later=later)
+        return Verdict(
+            _in_sync("False", "DeviceOffline", message), findings=findings, later=_write(snapshot, view, may_sleep)
+        )
     if snapshot.suspended:
         return Verdict(_in_sync("False", "Suspended", message), findings=findings)
     failure = last_failure(snapshot)
@@ -219,9 +276,21 @@ def _repair(snapshot: CameraSnapshot, view: View, findings: tuple[Finding, ...])
         left = pause - (snapshot.now - failure.at).total_seconds()
         if left > 0:
             return Verdict(_in_sync("False", failure.reason, failure.message), wait=left, findings=findings)
-    read = tuple(dict.fromkeys((*view.repair, *view.stale)))
-    action = WriteSettings(snapshot.uid, view.repair, read, snapshot.asleep)
+    if snapshot.asleep:
+        used = ledger(snapshot.status, snapshot.device, snapshot.now)
+        verdict = allowance(snapshot.budget, used, snapshot.now)
+        if not verdict.allowed:
+            waiting = _in_sync("False", verdict.reason, f"{verdict.message} ({message})")
+            return Verdict(waiting, wait=verdict.wait, findings=findings, later=_write(snapshot, view, False))
+    action = _write(snapshot, view, snapshot.asleep)
     return Verdict(_in_sync("False", "Writing", message), action, findings=findings)
+
+
+def _write(snapshot: CameraSnapshot, view: View, asleep: bool) -> WriteSettings:
+    """Everything at once, read again in the same wake."""
+    drifted = tuple(name for name in view.repair if view.drift and name in view.known)
+    read = tuple(dict.fromkeys((*view.repair, *view.stale)))
+    return WriteSettings(snapshot.uid, view.repair, read, asleep, drifted)
 
 
 def failure_of(errors: Mapping[str, str]) -> tuple[str, str] | None:

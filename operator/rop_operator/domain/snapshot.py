@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rop_operator.api.camera import CameraSpec
+from rop_operator.api.camera import CameraSpec, WakeBudget
 from rop_operator.api.durations import parse_duration
 from rop_operator.api.facts import DeviceFacts, Document, Ref, ServerFacts
 from rop_operator.api.parse import camera_spec, problems_of, server_spec
 from rop_operator.api.registry import Kind, kind_of
 from rop_operator.api.server import RopServerSpec
+from rop_operator.domain.profiles import Profile, Wanted, merge
 from rop_operator.errors import Problem
 
 DEFAULT_CODE_EXPIRY = 60.0
+NOTHING = Wanted({})
 TALKING = frozenset({"Online", "Asleep"})
 
 
@@ -47,7 +49,7 @@ def _kind(name: str) -> Kind:
 class CameraSnapshot:
     """A Camera at one moment. `server_document` None: there is no such RopServer. `server` None: not observed yet.
     `device` None: the server has never heard of it. `rivals`: other Cameras with the same UID and server.
-    `claimed`: whether the server already lets this UID enrol.
+    `claimed`: whether the server already lets this UID enrol. `profiles`: the CameraProfiles that select it.
     """
 
     document: Document
@@ -57,6 +59,8 @@ class CameraSnapshot:
     device: DeviceFacts | None = None
     rivals: Sequence[Document] = ()
     claimed: bool = True
+    profiles: Sequence[Profile] = ()
+    wanted: Wanted = field(init=False, default=NOTHING, repr=False)
     problems: tuple[Problem, ...] = field(init=False, default=())
     parsed: CameraSpec | None = field(init=False, default=None, repr=False)
     server_spec: RopServerSpec | None = field(init=False, default=None, repr=False)
@@ -66,7 +70,9 @@ class CameraSnapshot:
         problems = tuple(problems_of(_kind("Camera"), self.document.spec))
         object.__setattr__(self, "problems", problems)
         if not problems:
-            object.__setattr__(self, "parsed", camera_spec(self.document.spec))
+            spec = camera_spec(self.document.spec)
+            object.__setattr__(self, "parsed", spec)
+            object.__setattr__(self, "wanted", merge(spec, self.profiles))
         if self.server_document and not problems_of(_kind("RopServer"), self.server_document.spec):
             object.__setattr__(self, "server_spec", server_spec(self.server_document.spec))
 
@@ -96,6 +102,11 @@ class CameraSnapshot:
     def asleep(self) -> bool:
         """Whether reaching the device costs a wake."""
         return self.device is not None and self.device.state == "Asleep"
+
+    @property
+    def budget(self) -> WakeBudget | None:
+        """How often it may be woken, None for as often as there is something to write."""
+        return self.wanted.budget.value if self.wanted.budget is not None else None
 
     @property
     def managed_interface(self) -> bool:

@@ -17,6 +17,7 @@ from rop_operator.domain.camera import obstacle
 from rop_operator.domain.conditions import Condition, merged, previous, timestamp
 from rop_operator.domain.plan import Action, Done, Failed, HandOver, Outcome, Plan, SetAccess, Wait, WriteSettings
 from rop_operator.domain.snapshot import CameraSnapshot
+from rop_operator.domain.wakes import ledger
 
 Outcomes = Sequence[tuple[Action, Outcome]]
 RENEWAL_OVERDUE = timedelta(days=7)
@@ -46,8 +47,11 @@ def camera_status(snapshot: CameraSnapshot, plan: Plan, outcomes: Outcomes = ())
         status.update({name: value for name, value in shown.items() if value})
         if device.certificate is not None and device.certificate.not_after is not None:
             status["certificate"] = {"notAfter": timestamp(device.certificate.not_after)}
-        if device.wakes:
-            status["wakes"] = device.wakes
+    used = ledger(snapshot.status, device, snapshot.now)
+    if used.total:
+        status["wakes"] = used.total
+    if used.used:
+        status["wakeBudget"] = used.to_status()
     status.update(extra)
     observed = _observed_device(snapshot)
     if observed:
@@ -108,10 +112,14 @@ def _served(
     kept.pop("settings", None)
     in_sync = held.condition
     if failure is not None:
-        kept["settings"] = {"lastFailure": failure}
-        in_sync = Condition("SettingsInSync", "False", failure["reason"], failure["message"])
-    ready = _ready(snapshot, [provisioned, online, certificate, in_sync])
-    stuck = _stuck(snapshot, setup, provisioned, outcomes)
+        in_sync = Condition("SettingsInSync", "False", failure.reason, failure.message)
+    synced = in_sync.reason == "InSync"
+    told = None if failure is None else failure.to_status()
+    holds = settings.settings_status(snapshot, synced, told, _repaired(outcomes))
+    if holds:
+        kept["settings"] = holds
+    stuck = _stuck(snapshot, setup, provisioned, in_sync, outcomes)
+    ready = _ready(snapshot, [provisioned, online, certificate, in_sync], stuck)
     busy = None
     if ready.status != "True" and ready.reason not in ("DeviceOffline", "NotRequested", "NeverSeen", "Suspended"):
         busy = ready.message
@@ -152,7 +160,15 @@ def _certificate(snapshot: CameraSnapshot) -> Condition:
     return Condition("CertificateValid", "True", "Valid", ends)
 
 
-def _write_failure(snapshot: CameraSnapshot, held: settings.Verdict, outcomes: Outcomes) -> dict[str, Any] | None:
+def _repaired(outcomes: Outcomes) -> tuple[str, ...]:
+    """Fields whose drift was written over."""
+    done = [a for a, o in outcomes if isinstance(a, WriteSettings) and isinstance(o, Done)]
+    return tuple(name for action in done for name in action.drifted)
+
+
+def _write_failure(
+    snapshot: CameraSnapshot, held: settings.Verdict, outcomes: Outcomes
+) -> settings.Failure | None:
     """What `status.settings.lastFailure` has to say, None when settings are in sync or may simply be written."""
     if held.condition.status == "True" or not settings.view_of(snapshot).repair:
         return None
@@ -165,20 +181,11 @@ def _write_failure(snapshot: CameraSnapshot, held: settings.Verdict, outcomes: O
         elif isinstance(outcome, Done) and isinstance(outcome.value, WriteResult):
             told = settings.failure_of(outcome.value.errors)
         if told is not None:
-            generation = snapshot.document.generation
-            return {"at": timestamp(snapshot.now), "generation": generation, "reason": told[0], "message": told[1]}
-    before = settings.last_failure(snapshot)
-    if before is None:
-        return None
-    return {
-        "at": timestamp(before.at),
-        "generation": before.generation,
-        "reason": before.reason,
-        "message": before.message,
-    }
+            return settings.Failure(snapshot.now, snapshot.wanted.digest, *told)
+    return settings.last_failure(snapshot)
 
 
-def _ready(snapshot: CameraSnapshot, parts: Sequence[Condition]) -> Condition:
+def _ready(snapshot: CameraSnapshot, parts: Sequence[Condition], stuck: Condition | None) -> Condition:
     if snapshot.spec.access == "Denied":
         if snapshot.device is not None and snapshot.device.access == "Denied":
             return Condition("Ready", "True", "Denied", "the server refuses the device, as asked")
@@ -192,19 +199,25 @@ def _ready(snapshot: CameraSnapshot, parts: Sequence[Condition]) -> Condition:
             continue
         if part.type == "CertificateValid" and part.reason != "Expired":
             continue
-        if part.type == "SettingsInSync" and (part.reason == "Drift" or snapshot.asleep):
+        if part.type == "SettingsInSync" and (part.reason == "Drift" or (snapshot.asleep and not stuck)):
             continue
         return Condition("Ready", "False", part.reason, part.message)
     return Condition("Ready", "True", "Ready")
 
 
 def _stuck(
-    snapshot: CameraSnapshot, setup: provisioning.Verdict, provisioned: Condition, outcomes: Outcomes
+    snapshot: CameraSnapshot,
+    setup: provisioning.Verdict,
+    provisioned: Condition,
+    in_sync: Condition,
+    outcomes: Outcomes,
 ) -> Condition | None:
     if snapshot.spec.access == "Denied" and not snapshot.managed_interface:
         return Condition("Stalled", "True", "NotSupported", "the client interface cannot deny devices")
     if setup.failed:
         return provisioned
+    if snapshot.wanted.conflicts or in_sync.reason == "DriftStorm":
+        return in_sync
     for action, outcome in outcomes:
         if isinstance(outcome, Failed) and isinstance(action, HandOver | SetAccess):
             return Condition("Stalled", "True", outcome.reason, outcome.message)

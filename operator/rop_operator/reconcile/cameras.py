@@ -15,6 +15,7 @@ from rop_operator.ports import Clock, Lan, Store
 from rop_operator.reconcile.link import Link
 from rop_operator.reconcile.pace import Pace
 from rop_operator.reconcile.perform import CameraHands, Discovery, Unperformed
+from rop_operator.reconcile.profiles import Profiles
 from rop_operator.reconcile.report import put_when_different
 from rop_operator.reconcile.roster import Roster
 
@@ -47,6 +48,7 @@ class Cameras:
         lan: Lan,
         clock: Clock,
         roster: Roster,
+        profiles: Profiles,
         link_of: Callable[[Ref], Link | None],
         server_due: Callable[[Ref], None],
     ) -> None:
@@ -54,6 +56,7 @@ class Cameras:
         self._lan = lan
         self._clock = clock
         self._roster = roster
+        self._profiles = profiles
         self._link_of = link_of
         self._server_due = server_due
         self._discovery = Discovery(lan, clock)
@@ -101,6 +104,7 @@ class Cameras:
             device=link.devices.get(uid),
             rivals=tuple(rivals),
             claimed=link.claimed is None or uid in link.claimed,
+            profiles=self._profiles.selecting(document, link.ref),
         )
 
     async def _run(self, ref: Ref, document: Document, link: Link) -> Run | None:

@@ -9,6 +9,7 @@ from rop_operator.api.facts import Found, Ref, Session
 from rop_operator.ports import Clock, Fleet, Lan, PortError, Runtime, Secrets, Store
 from rop_operator.reconcile.cameras import Cameras
 from rop_operator.reconcile.operations import Craft, Operations
+from rop_operator.reconcile.profiles import Profiles
 from rop_operator.reconcile.roster import Roster, Runs
 from rop_operator.reconcile.rotations import ROTATIONS
 from rop_operator.reconcile.servers import Servers
@@ -68,8 +69,13 @@ class Engine:
             server_due=self._queue_server,
         )
         link_of = self._servers.links.get
-        cameras = Cameras(store, lan, clock, self._roster, link_of, self._queue_server)
-        self._parts: dict[str, Part] = {"RopServer": self._servers, "Camera": cameras}
+        self._profiles = Profiles(store, clock, self._roster, self._queue_soon)
+        cameras = Cameras(store, lan, clock, self._roster, self._profiles, link_of, self._queue_server)
+        self._parts: dict[str, Part] = {
+            "RopServer": self._servers,
+            "Camera": cameras,
+            "CameraProfile": self._profiles,
+        }
         for kind, craft in RUNS.items():
             part = Operations(store, clock, self._roster, craft, link_of, self._queue_server)
             self._parts[kind] = part
@@ -77,7 +83,10 @@ class Engine:
     def _queue_server(self, ref: Ref) -> None:
         """The server, and the runs about it: they wait for what it tells."""
         for each in (ref, *self._runs.of_server(ref)):
-            self._queue.add_after(each, GATHER_SECONDS)
+            self._queue_soon(each)
+
+    def _queue_soon(self, ref: Ref) -> None:
+        self._queue.add_after(ref, GATHER_SECONDS)
 
     def look_at(self, ref: Ref) -> None:
         """Reconcile this document soon."""
@@ -85,6 +94,7 @@ class Engine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. Raises what the store's stream of changes raises."""
+        await self._profiles.load()
         feeder = asyncio.create_task(self._feed(), name="changes")
         workers = [asyncio.create_task(self._work(), name=f"worker {n}") for n in range(WORKERS)]
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -108,6 +118,9 @@ class Engine:
                 await self._camera_changed(ref)
             elif ref.kind == "RopServer":
                 self._queue_server(ref)
+                self._profiles.server_changed(ref)
+            elif ref.kind == "CameraProfile":
+                await self._profiles.changed(ref)
             elif ref.kind in RUNS:
                 self._runs.update(ref, await self._store.get(ref))
             self._queue.add(ref)
@@ -116,6 +129,7 @@ class Engine:
         """Its server's claims and its rivals may be concerned."""
         for entry in self._roster.update(ref, await self._store.get(ref)):
             self._queue_server(entry.server)
+            self._profiles.server_changed(entry.server)
             for rival in self._roster.of_uid(entry.server, entry.uid):
                 self._queue.add(rival)
 

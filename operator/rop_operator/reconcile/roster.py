@@ -15,6 +15,7 @@ class Entry:
     uid: str
     access: str
     deleting: bool
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class Roster:
@@ -55,7 +56,9 @@ def _entry(document: Document) -> Entry | None:
     if server is None:
         return None
     spec = document.spec
-    return Entry(server, str(spec.get("uid")), str(spec.get("access", "Allowed")), document.deleting is not None)
+    labels = tuple(sorted(document.labels.items()))
+    access = str(spec.get("access", "Allowed"))
+    return Entry(server, str(spec.get("uid")), access, document.deleting is not None, labels)
 
 
 class Runs:

@@ -126,7 +126,7 @@ def test_no_durations(text: str) -> None:
 
 def test_defaults() -> None:
     camera = camera_spec({"serverRef": {"name": "home"}, "uid": "952700010000ABCD"})
-    assert (camera.access, camera.deletion_policy, camera.policy.default) == ("Allowed", "Revoke", "Enforce")
+    assert (camera.access, camera.deletion_policy, camera.policy) == ("Allowed", "Revoke", None)
     server = server_spec({"host": "a", "acknowledge": [{"edge": "HostChange", "value": "b"}]})
     assert server.acknowledged("HostChange", "b")
     assert not server.acknowledged("HostChange", "c")

@@ -11,6 +11,7 @@ from rop_operator.api.facts import DeviceFacts, Document, Ref, ServerFacts
 from rop_operator.api.registry import FINALIZER
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.plan import Plan
+from rop_operator.domain.profiles import Profile
 from rop_operator.domain.provisioning import Journal, with_journal
 from rop_operator.domain.server import plan_server
 from rop_operator.domain.server_status import server_status
@@ -86,6 +87,7 @@ class Scene:
     device: DeviceFacts | None = None
     rivals: list[Document] = field(default_factory=list)
     claimed: bool = True
+    profiles: list[Profile] = field(default_factory=list)
     now: datetime = NOW
 
     def spec(self, **members: Any) -> "Scene":
@@ -116,6 +118,7 @@ class Scene:
             device=self.device,
             rivals=tuple(self.rivals),
             claimed=self.claimed,
+            profiles=tuple(self.profiles),
         )
 
     @property

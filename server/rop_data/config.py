@@ -132,8 +132,8 @@ def parse(data: bytes, source: str = "config.json") -> dict[str, Any]:
         raise ConfigError(source, f"strict JSON ({failure.msg} at {place})") from None
     except _NotStrict as failure:
         raise ConfigError(source, f"strict JSON ({failure})") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise ConfigError(source, "UTF-8 JSON") from None
+    except (ValueError, RecursionError):  # not UTF-8, too deep, or a number of thousands of digits
+        raise ConfigError(source, "UTF-8 JSON, neither deep nor with endless numbers") from None
     if not isinstance(raw, dict):
         raise ConfigError(source, "a JSON object")
     return raw

@@ -75,9 +75,14 @@ class RopSettings:
 def load(path: Path) -> RopSettings | None:
     """Read rop.json, None when it is not there. Raises ConfigError, also for data of a newer program."""
     try:
-        raw = parse(path.read_bytes(), path.name)
+        return decode(path.read_bytes(), path.name)
     except FileNotFoundError:
         return None
+
+
+def decode(data: bytes, source: str = "rop.json") -> RopSettings:
+    """The inverse of `RopSettings.encode`. Raises ConfigError."""
+    raw = parse(data, source)
     version = raw.get("formatVersion")
     if version != FORMAT_VERSION:
         raise ConfigError("rop.formatVersion", f"{FORMAT_VERSION}; use the program that wrote it", repr(version))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import targets
 
+from rop_data.archive import container, manifest
 from rop_wire import lan, messages, play_url, provisioning
 from rop_wire.commands import Command
 from rop_wire.encrypted import DeviceChannel, access_key
@@ -49,6 +50,41 @@ def _rtp() -> bytes:
 
 def _setup() -> bytes:
     return lan.SetupDocument("h.example.net", 1, 2, 3, "Abcd1234", "A" * 43 + "=", 1_700_000_000).encode()
+
+
+def _header() -> manifest.Header:
+    made = "2026-01-01T00:00:00+00:00"
+    reader = manifest.Recipient("ada", "All", "age1x")
+    return manifest.Header("i", "0" * 64, "1" * 64, 1, made, "", 0, "", 0, "", (reader,))
+
+
+def _owners() -> dict[str, list[bytes]]:
+    """What an owner or an administrator gives the server."""
+    return {
+        "configuration": [
+            b'{"serverHost":"a.example.net","heartBeatInterval":20000}',
+            b'{"ports":{"clientHttp":1}}',
+            b'{"heartBeatInterval":' + b"1" * 5000 + b"}",
+        ],
+        "own_settings": [
+            b'{"alarms":{"maxAgeSeconds":600,"sinks":[{"name":"ops","urlFile":"s","filter":{"uids":["A"]}}]}}',
+            b'{"rop.management.listen":"0.0.0.0:61011","signalCommands":[104],"integrity":"Report"}',
+            b'{"backup":{"recipients":[{"name":"a","scope":"All","key":"age1x"}],"schedule":"0 3 * * *"}}',
+        ],
+        "archive_parts": [
+            b"h" + _header().encode(),
+            b"m" + manifest.encode_entries([manifest.Entry("config.json", "config", "0" * 64, 0, 1)]),
+            b"rada All age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq\n# no\n",
+            b"t" + container.tar(dict.fromkeys(container.MEMBERS, b"x")),
+            b"h" + b"[" * 3000,
+        ],
+        "keys_and_certificates": [
+            b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+            b"# made by age-keygen\nAGE-SECRET-KEY-1" + b"Q" * 58,
+        ],
+        "alarm_sinks": [b"https://hooks.example.net:8443/a?key=1", b"whsec_" + b"QUJD" * 8, b"120"],
+        "raw_commands": [b'{"Param007":{"attr012":"a & b","$":{"version":"1"}},"list":["1",{"x":null}]}'],
+    }
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -105,10 +141,7 @@ def seeds() -> dict[str, list[bytes]]:
             b'{"uid":"95270000000TEST1","deviceName":"Gate","x":1.0,"ssid":"net"}',
             b"channel=1&startTime=2024-01-01%2000:00:00&cursor=abc",
         ],
-        "configuration": [
-            b'{"serverHost":"a.example.net","heartBeatInterval":20000}',
-            b'{"ports":{"clientHttp":1}}',
-        ],
+        **_owners(),
     }
 
 

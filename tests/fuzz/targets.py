@@ -8,12 +8,22 @@ it holds is bounded, what was parsed can be encoded again.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from rop_data.config import Config, ConfigError, generate
+from rop_data import settings
+from rop_data.archive import container, manifest
+from rop_data.archive.errors import ArchiveError
+from rop_data.config import Config, ConfigError, generate, parse
+from rop_data.sinks import check_url
+from rop_pki import PkiError, inspect
+from rop_pki.envelope import EnvelopeError, parse_identities
+from rop_pki.facts import load_key
+from rop_server.alarms.sinks import key_bytes, masked
+from rop_server.alarms.webhook import MAX_RETRY_AFTER_S, outcome_of
 from rop_server.client.errors import ClientError
 from rop_server.client.paths import PathTable
 from rop_server.client.validation import Query, country, device_name, json_object, text, uid, uint, wifi_text
@@ -30,7 +40,7 @@ from rop_wire.encrypted import (
     secret_access_key,
     uid_hash,
 )
-from rop_wire.errors import ProtocolError, WireError
+from rop_wire.errors import EncodeError, ProtocolError, WireError
 from rop_wire.media import MAX_EXTRA, VIDEO_HEADER, FrameParser, InfoBlock
 from rop_wire.nal import Codec, join_nal_units, parse_adts, split_nal_units
 from rop_wire.packet import HEADER_LENGTH, MAX_DATA, Packet, PacketReader
@@ -337,6 +347,8 @@ def client_requests(data: bytes) -> None:
                 query.whole(field, 0, 10)
             with contextlib.suppress(ClientError):
                 query.text(field, 0, 40)
+    with contextlib.suppress(ProtocolError):
+        assert messages.client_time(messages.parse_client_time(shown)) == shown
     with contextlib.suppress(ClientError):
         for value in list(json_object(data).values())[:8]:
             for check in CHECKS:
@@ -349,13 +361,74 @@ _CONFIG = generate({"ROP_HOSTNAME": "rop.example.net", "RTSP_PLAY_URL_PREFIX": "
 
 def configuration(data: bytes) -> None:
     """Members of config.json laid over a good one."""
+    with contextlib.suppress(ConfigError):
+        repr(Config({**_CONFIG, **parse(data)}))
+
+
+_OWN = json.loads(settings.RopSettings.new(adopted=False).encode())
+
+
+def own_settings(data: bytes) -> None:
+    """Members of rop.json laid over good ones; what was taken can be written, and read again."""
+    with contextlib.suppress(ConfigError):
+        told = settings.decode(json.dumps({**_OWN, **parse(data)}).encode())
+        assert settings.decode(told.encode()) == told
+    with contextlib.suppress(ConfigError):
+        settings.patch(settings.decode(json.dumps(_OWN).encode()), parse(data))
+
+
+def archive_parts(data: bytes) -> None:
+    """What somebody hands us as an archive, and its parts; the first byte picks one."""
+    kind, rest = data[:1], data[1:]
+    with contextlib.suppress(ArchiveError):
+        match kind:
+            case b"h":
+                header = manifest.decode_header(rest)
+                assert manifest.decode_header(header.encode()) == header
+                manifest.as_document(header)
+            case b"m":
+                entries = manifest.decode_entries(rest)
+                container._compare(entries, {each.path: b"" for each in entries}, 1)
+            case b"r":
+                repr(manifest.parse_recipients(rest.decode("latin-1")))
+            case _:
+                container.read(rest)
+
+
+def keys_and_certificates(data: bytes) -> None:
+    """Certificates, keys and identities that an owner gives us."""
+    for pem in (
+        data,
+        b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(data) + b"\n-----END CERTIFICATE-----\n",
+    ):
+        with contextlib.suppress(PkiError):
+            repr(inspect(pem))
+    with contextlib.suppress(PkiError):
+        load_key(data)
+    with contextlib.suppress(EnvelopeError):
+        repr(parse_identities(data))
+
+
+def alarm_sinks(data: bytes) -> None:
+    """Addresses and keys of receivers, and what receivers answer."""
+    shown = data.decode("utf-8", "replace")
+    with contextlib.suppress(ConfigError):
+        check_url(shown, "url")
+    assert masked(shown).count("***") == 1
+    with contextlib.suppress(ValueError):
+        key_bytes(shown)
+    told = outcome_of(503, shown)
+    assert told.retry_after is None or 0 <= told.retry_after <= MAX_RETRY_AFTER_S
+
+
+def raw_commands(data: bytes) -> None:
+    """Documents that clients have made into XML: what was made can be read, and says the same."""
     try:
-        told = json.loads(data)
-    except (ValueError, RecursionError):
+        tree = json_object(data)
+        built = xml.build(tree)
+    except (ClientError, EncodeError):
         return
-    if isinstance(told, dict):
-        with contextlib.suppress(ConfigError):
-            repr(Config({**_CONFIG, **told}))
+    xml.parse_document(built)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -381,6 +454,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         device_codes,
         client_requests,
         configuration,
+        own_settings,
+        archive_parts,
+        keys_and_certificates,
+        alarm_sinks,
+        raw_commands,
     )
 }
 

@@ -84,7 +84,7 @@ def decode_header(data: bytes) -> Header:
         raw["recipients"] = tuple(Recipient(**each) for each in raw["recipients"])
         header = Header(**raw)
         sound = header.created_at.tzinfo is not None and type(header.generation) is int
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ArchiveError(Reason.DAMAGED, "the header cannot be read") from None
     if (
         not sound
@@ -103,9 +103,14 @@ def encode_entries(entries: Iterable[Entry]) -> bytes:
 def decode_entries(data: bytes) -> list[Entry]:
     """The inverse of `encode_entries`. Raises ArchiveError."""
     try:
-        return [Entry(**each) for each in json.loads(data)]
-    except (ValueError, TypeError):
+        found = [Entry(**each) for each in json.loads(data)]
+    except (ValueError, TypeError, RecursionError):
         raise ArchiveError(Reason.DAMAGED, "the manifest cannot be read") from None
+    for each in found:
+        texts, numbers = (each.path, each.kind, each.sha256), (each.size, each.generation)
+        if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+            raise ArchiveError(Reason.DAMAGED, "the manifest is not well-formed")
+    return found
 
 
 def parse_recipients(text: str) -> tuple[Recipient, ...]:

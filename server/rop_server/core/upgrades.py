@@ -137,7 +137,9 @@ class Upgrades:
         return upgrade
 
     async def _check(self, wanted: Wanted, file: BinaryIO) -> None:
-        if wanted.sha256 is not None and await asyncio.to_thread(self._store.sha256, file) != wanted.sha256:
+        if wanted.sha256 is None:
+            return
+        if await asyncio.to_thread(self._store.sha256, file) != wanted.sha256:
             raise CallError("invalid_parameter", f"{wanted.file_name} is not the file with this sha256")
         await asyncio.to_thread(file.seek, 0)
 

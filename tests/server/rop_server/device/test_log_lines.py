@@ -12,7 +12,7 @@ from rop_wire.packet import Packet
 
 UID = "95270000000TEST1"
 # Lines of these are about what somebody at a connection did.
-ABOUT_CONNECTIONS = {"rop.core", "rop.net", "rop.rtsp", "rop.media", "rop.client", "rop.upgrade"}
+ABOUT_CONNECTIONS = {"rop.core", "rop.net", "rop.rtsp", "rop.media", "rop.client", "rop.upgrade", "rop.firmware"}
 # They are about nobody in particular: a stranger's handshake, a file.
 WITHOUT_DEVICE = {"handshake", "firmware"}
 

@@ -6,11 +6,14 @@ declare -A package=(
   [ffmpeg]=ffmpeg
   [ffprobe]=ffmpeg
   [git]=git
+  [nginx]="nginx libnginx-mod-stream"
+  [htpasswd]=apache2-utils
+  [sslscan]=sslscan
   [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 )
 missing=()
 for program in "${!package[@]}"; do
-  command -v "$program" >/dev/null || missing+=("$program (Debian: apt-get install ${package[$program]})")
+  PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing+=("$program (Debian: apt-get install ${package[$program]})")
 done
 if [ -z "${KUBEBUILDER_ASSETS:-}" ] && ! command -v go >/dev/null; then
   missing+=("go 1.26 (https://go.dev/dl/), or KUBEBUILDER_ASSETS=a folder with kube-apiserver, etcd and kubectl")

@@ -51,6 +51,11 @@ class DataDir:
         return self.run / "manage.sock"
 
     @property
+    def gateway_sockets(self) -> Path:
+        """Where we listen for a gateway on this machine, unless we are told another place."""
+        return self.run / "gateway"
+
+    @property
     def manage(self) -> Path:
         """Keys of the management interface: ca.pem, cert.pem, key.pem."""
         return self.root / "manage"

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rop_data import atomic, sinks
+from rop_data import atomic, gateway, sinks
 from rop_data.archive import policy
 from rop_data.archive.policy import BackupPolicy
 from rop_data.config import ConfigError, parse
+from rop_data.gateway import GatewaySettings
 from rop_data.sinks import AlarmSettings
 
 FORMAT_VERSION = 1
@@ -21,6 +22,7 @@ PATCHABLE = (
     "rop.signalCommands",
     "rop.alarms",
     "rop.backup",
+    "rop.gateway",
 )
 
 
@@ -32,6 +34,7 @@ class RopSettings:
     `management_listen`: `host:port` of the management interface over TLS, None: unix socket only.
     `signal_commands`: command numbers that clients may send raw; none: that call does not exist.
     `alarms`: further receivers of alarms. `backup`: archives that the server makes by itself, None: it makes none.
+    `gateway`: what a gateway in front of this server may have.
     `root_sha256`: fingerprint of the root once it is known; the server never starts under another one.
     """
 
@@ -44,6 +47,7 @@ class RopSettings:
     signal_commands: tuple[int, ...] = ()
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
     backup: BackupPolicy | None = None
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
     @classmethod
     def new(cls, adopted: bool) -> "RopSettings":
@@ -68,6 +72,7 @@ class RopSettings:
             "signalCommands": list(self.signal_commands),
             "alarms": self.alarms.encode(),
             "backup": self.backup.encode() if self.backup else None,
+            "gateway": self.gateway.encode(),
         }
         return (json.dumps(document, indent=2) + "\n").encode()
 
@@ -97,6 +102,7 @@ def decode(data: bytes, source: str = "rop.json") -> RopSettings:
         _commands(raw.get("signalCommands", [])),
         sinks.decode(raw.get("alarms")),
         policy.decode(raw.get("backup")),
+        gateway.decode(raw.get("gateway")),
     )
     if settings.integrity not in ("Enforce", "Report"):
         raise ConfigError("rop.integrity", "Enforce or Report", repr(settings.integrity))
@@ -137,6 +143,8 @@ def patch(settings: RopSettings, members: dict[str, Any]) -> RopSettings:
             settings = replace(settings, signal_commands=_commands([] if value is None else value))
         elif name == "rop.alarms":
             settings = replace(settings, alarms=sinks.decode(value))
+        elif name == "rop.gateway":
+            settings = replace(settings, gateway=gateway.decode(value))
         elif name == "rop.backup":
             settings = replace(settings, backup=policy.decode(value))
         elif name == "rop.clientBind" and isinstance(value, str) and value:

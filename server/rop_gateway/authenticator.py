@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ log = structlog.get_logger("rop.gateway")
 
 MAX_CREDENTIALS = 4096
 ALLOWED, UNKNOWN, FORBIDDEN = 204, 401, 403
+_TOKEN = re.compile(r"rop_[A-Za-z0-9_-]{22,128}")
 NOTHING: dict[str, Any] = {"verbs": [], "cameras": None}
 _STATUS = {"allowed": ALLOWED, "unknown": UNKNOWN, "forbidden": FORBIDDEN}
 
@@ -89,7 +91,7 @@ class Authenticator:
         if len(credentials) > MAX_CREDENTIALS:
             return None
         if scheme.lower() == "bearer":
-            return {"token": credentials}
+            return {"token": credentials} if _TOKEN.fullmatch(credentials) else None
         if scheme.lower() == "basic":
             return await self._user(credentials, request.headers.get("Rop-Address", ""))
         if scheme:
@@ -123,7 +125,8 @@ class Authenticator:
             return None
         listed = next((each for each in self.document.access if each.certificate == names[0]), None)
         grant = _grant(listed) if listed is not None else NOTHING
-        return {"caller": f"certificate {names[0]}", "grant": grant}
+        shown = names[0] if names[0].isascii() and names[0].isprintable() else "?"
+        return {"caller": f"certificate {shown[:64]}", "grant": grant}
 
 
 def _grant(listed: Access | None) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ TRIES_PER_S = 0.5
 MAX_COST = 13
 # Bytes that bcrypt looks at; longer passwords would be cut silently.
 MAX_PASSWORD = 72
-_ENTRY = re.compile(r"([^:\s]{1,63}):\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+_ENTRY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._@-]{0,62}):\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 
 def parse_htpasswd(text: str) -> dict[str, bytes]:
@@ -55,7 +55,9 @@ def entry(user: str, password: bytes) -> str:
         raise ConfigError([("password", f"must have 1 to {MAX_PASSWORD} bytes")])
     line = f"{user}:{bcrypt.hashpw(password, bcrypt.gensalt(10)).decode()}"
     if not _ENTRY.fullmatch(line):
-        raise ConfigError([("user", "must have 1 to 63 characters without blanks and colons")])
+        raise ConfigError(
+            [("user", "must have 1 to 63 letters, digits and ._@- and begin with a letter or digit")]
+        )
     return line
 
 

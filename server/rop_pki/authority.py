@@ -1,11 +1,11 @@
 """Issuing: root, L2 CA, server and device certificates. Source: ROP v1.0 wire specification, pki-and-config 1."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -15,6 +15,9 @@ from rop_pki.facts import CertificateFacts, PkiError, describe, fingerprint, loa
 
 ROOT_DAYS = 365_000
 INTERMEDIATE_DAYS = 182_500
+# A gateway's clients have clocks that run behind a little; cameras, which run behind a lot, do not come here.
+GATEWAY_SKEW = timedelta(hours=1)
+MIN_CURVE_BITS = 256
 ROOT_NAME = "CA ECC Root"
 INTERMEDIATE_NAME = "CA ECC E1"
 
@@ -115,6 +118,28 @@ def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
+def _request(csr_pem: bytes) -> x509.CertificateSigningRequest:
+    """A request that holds the key it is signed with."""
+    try:
+        request = x509.load_pem_x509_csr(csr_pem)
+        signed = request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm):
+        raise PkiError("not a PEM certificate request") from None
+    if not signed:
+        raise PkiError("the certificate request is not signed by its own key")
+    key = request.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.key_size < MIN_CURVE_BITS:
+        raise PkiError("the certificate request needs an EC key of P-256 or more")
+    return request
+
+
+def _requested_names(request: x509.CertificateSigningRequest) -> x509.SubjectAlternativeName:
+    try:
+        return request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        raise PkiError("the certificate request has no subject alternative names") from None
+
+
 class Authority:
     """Signs server and device certificates with the L2 CA. The root's key is not needed for that.
 
@@ -161,6 +186,25 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         extensions = profiles.device_extensions(key.public_key(), self._key_id, self.host)
         return self._issue(uid, key, (now, now + timedelta(days=days)), extensions)
+
+    def gateway_certificate(self, csr_pem: bytes, allowed: Collection[str], days: int, now: datetime) -> bytes:
+        """A chain for a gateway's certificate request, whose names must all be `allowed`; the key stays with the
+        gateway. Raises PkiError.
+        """
+        request = _request(csr_pem)
+        names = _requested_names(request)
+        told = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+        strange = [name for name in told if name.lower() not in allowed]
+        if strange or not told or len(told) != len(list(names)):
+            raise PkiError(f"the request asks for {', '.join(strange) or 'no name'}, which is not a gateway here")
+        key = request.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        start = now.replace(microsecond=0) - GATEWAY_SKEW
+        end = min((now + timedelta(days=days)).replace(microsecond=0), self._issuer.not_valid_after_utc)
+        extensions = profiles.gateway_extensions(key, self._key_id, names)
+        subject = profiles.leaf_name(told[0])
+        made = _sign(subject, self._issuer.subject, key, (start, end), extensions, self._key, hashes.SHA256())
+        return _pem(made) + self._intermediate_tail
 
     def _issue(
         self,

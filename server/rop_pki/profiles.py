@@ -6,6 +6,7 @@ import secrets
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 _DOMAIN_VALIDATED = ObjectIdentifier("2.23.140.1.2.1")
@@ -122,6 +123,20 @@ def server_extensions(
         (subject_names(host), False),
         (_authority_information(host), False),
         (_policies(host), False),
+    ]
+
+
+def gateway_extensions(
+    key: CertificatePublicKeyTypes, issuer: x509.SubjectKeyIdentifier, names: x509.SubjectAlternativeName
+) -> list[Extension]:
+    """Certificate of a gateway, for its clients: it can be no client itself."""
+    return [
+        (x509.BasicConstraints(ca=False, path_length=None), False),
+        (x509.SubjectKeyIdentifier.from_public_key(key), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), False),
+        (_usage(digital_signature=True), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (names, False),
     ]
 
 

@@ -66,6 +66,12 @@ def cli() -> None:
     is_flag=True,
     help="For recovery drills: loopback only, the reserved UIDs are let in, and it ends when standard input does.",
 )
+@click.option(
+    "--gateway-sockets",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the sockets for rop-gateway [run/gateway of the data directory].",
+)
 def serve_command(
     data_dir: Path,
     bind: str | None,
@@ -73,6 +79,7 @@ def serve_command(
     includes: tuple[str, ...],
     allow_loopback: bool,
     drill: bool,
+    gateway_sockets: Path | None,
 ) -> None:
     """Serve cameras and clients until SIGTERM or SIGINT."""
     if drill and (bind or client_bind):
@@ -81,17 +88,26 @@ def serve_command(
     pipe = LogPipe(sys.stdout)
     logs.configure(cast("TextIO", pipe))
     try:
-        uvloop.run(_serve_drill(data_dir) if drill else _serve(data_dir, bind, client_bind, backups))
+        if drill:
+            uvloop.run(_serve_drill(data_dir))
+        else:
+            uvloop.run(_serve(data_dir, bind, client_bind, backups, gateway_sockets))
     finally:
         pipe.finish(LOG_LIMIT)
 
 
-async def _serve(data_dir: Path, bind: str | None, client_bind: str | None, backups: BackupOptions) -> None:
+async def _serve(
+    data_dir: Path,
+    bind: str | None,
+    client_bind: str | None,
+    backups: BackupOptions,
+    gateway_sockets: Path | None,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(data_dir, bind, client_bind, stop, backups)
+    await serve(data_dir, bind, client_bind, stop, backups, gateway_sockets=gateway_sockets)
 
 
 async def _serve_drill(data_dir: Path) -> None:

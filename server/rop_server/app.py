@@ -25,6 +25,7 @@ from rop_data.settings import RopSettings
 from rop_data.store import Site, prepare
 from rop_pki import inspect
 from rop_server import keyreport, logs
+from rop_server.access.callers import Passes
 from rop_server.alarms.queue import AlarmQueue
 from rop_server.alarms.roster import Roster
 from rop_server.alarms.sender import AlarmSender
@@ -43,6 +44,7 @@ from rop_server.core.scans import Scans
 from rop_server.core.upgrades import Upgrades
 from rop_server.core.uploads import Uploads
 from rop_server.core.wifi import Wifi
+from rop_server.gateway.part import GatewayPart
 from rop_server.looplag import LoopLag
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
@@ -116,6 +118,10 @@ class Server:
             self.hub, self.devices, self.firmware, lambda: upgrade_limits(self.control.effective)
         )
         self.scans = Scans(Wifi(self.devices), CLOCK.wall)
+        self.passes = Passes(CLOCK.monotonic)
+        self.gateway = GatewayPart(site, book, self.passes, CLOCK, self._note)
+        self.gateway.apply(site.settings.gateway, self.rtsp)
+        book.gateway_tokens.revoked = self._end_viewers
         client_app = self._client_app()
         self.client = ClientListener(client_app)
         client_report = ClientReport(client_app, self.upgrades)
@@ -137,6 +143,7 @@ class Server:
             scans=self.scans,
             streams=StreamReport(self.relay, self.play, self.rtsp.connections, CLOCK.monotonic),
             backups=backing,
+            gateway=self.gateway,
             sources=(
                 self.lag.collect,
                 self._connection_metrics,
@@ -154,10 +161,10 @@ class Server:
 
         rooms = Rooms(self.devices, effective, self.uploads, self.upgrades, self.scans, raw_commands)
         calls = [PlayCalls(self.play).calls(), *rooms.calls()]
-        return build_client_app(self.devices, effective, lambda: self._ca_hash, CLOCK.wall, calls)
+        return build_client_app(self.devices, effective, lambda: self._ca_hash, CLOCK.wall, calls, self.passes)
 
-    async def start(self, client_bind: str) -> None:
-        """Open the remaining ports and begin to tick. Raises `PortInUse`."""
+    async def start(self, client_bind: str, gateway_sockets: Path) -> None:
+        """Open the remaining ports and begin to tick. Raises `PortInUse`, and OSError for a socket's folder."""
         await self._start_management()
         await self.client.start(self._client_socket(client_bind, "clientHttp"))
         self._client_listens = True
@@ -165,6 +172,7 @@ class Server:
         rtsp_bind = None if client_bind == IPV4_ANY else client_bind
         await self.rtsp.start(self._client_socket(rtsp_bind, "clientRtsp"))
         self._inherited.close()
+        await self.gateway.start(gateway_sockets, self.client, self.rtsp)
         self.alarms.start()
         self.backups.start()
         self.lag.start()
@@ -199,7 +207,7 @@ class Server:
         self.rtsp.stop_listening()
         await self.play.close()
         self.rtsp.close()
-        await asyncio.gather(self.client.stop(STOP_LIMIT), self.manage.stop())
+        await asyncio.gather(self.client.stop(STOP_LIMIT), self.manage.stop(), self.gateway.stop())
         await asyncio.gather(self.upgrades.close(), self.scans.close())
         await _within(STOP_LIMIT, lambda: not self.devices.calls_in_flight)
         self.ports.close()
@@ -263,6 +271,7 @@ class Server:
         duties = (
             self.ports.tick,
             self.play.tick,
+            self.passes.tick,
             self.upgrades.tick,
             self.rtsp.tick,
             self.control.tick,
@@ -289,6 +298,13 @@ class Server:
         self.hub.settings = self.enrolment.settings = core_settings(config, ours)
         logs.set_levels(logs.levels_of(config.raw))
         self.roster.load(config, self.control.ours.alarms)
+        self.gateway.apply(self.control.ours.gateway, self.rtsp)
+
+    def _end_viewers(self, token: str) -> None:
+        """A token of the gateway was revoked: what it opened ends with it."""
+        caller = f"token {token}"
+        self.play.tickets.withdraw(caller)
+        self.rtsp.end_viewers(caller)
 
     def _note(self, type_: str, data: dict[str, Any]) -> None:
         self.book.note(type_, None, data, CLOCK.wall())
@@ -323,8 +339,10 @@ async def running(
     inherited: Inherited | None = None,
     backups: BackupOptions | None = None,
     drill: bool = False,
+    gateway_sockets: Path | None = None,
 ) -> AsyncIterator[Server]:
     """A server on this data directory, ready inside the `with`, stopped after it. `drill`: see `FactsBook`.
+    `gateway_sockets`: folder in which it listens for a gateway, None: `run/gateway` of the data directory.
 
     Raises `LockedError`, `ConfigError`, `PkiError` or `PortInUse`.
     """
@@ -336,7 +354,8 @@ async def running(
         try:
             server = Server(site, book, bind, inherited, backups)
             try:
-                await server.start(client_bind or site.settings.client_bind)
+                sockets = gateway_sockets or directory.gateway_sockets
+                await server.start(client_bind or site.settings.client_bind, sockets)
                 yield server
             finally:
                 await server.stop()
@@ -351,12 +370,14 @@ async def serve(
     stop: asyncio.Event,
     backups: BackupOptions | None = None,
     drill: bool = False,
+    gateway_sockets: Path | None = None,
 ) -> None:
     """Run until `stop` is set. Raises as `running` does."""
     raise_file_limit()
     asyncio.get_running_loop().set_exception_handler(_unexpected)
     inherited = Inherited.of(os.environ)
-    async with running(data_dir, bind, client_bind, inherited=inherited, backups=backups, drill=drill) as server:
+    more: dict[str, Any] = {"backups": backups, "drill": drill, "gateway_sockets": gateway_sockets}
+    async with running(data_dir, bind, client_bind, inherited=inherited, **more) as server:
         ports = {name: server.site.config.port(name) for name in server.ready()}
         log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
         server.tell_environment(os.environ)

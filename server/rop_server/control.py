@@ -32,8 +32,9 @@ ROP_MEMBERS = {
     "rop.signalCommands": "signal_commands",
     "rop.alarms": "alarms",
     "rop.backup": "backup",
+    "rop.gateway": "gateway",
 }
-_ROP_LIVE = frozenset({"rop.integrity", "rop.signalCommands", "rop.alarms", "rop.backup"})
+_ROP_LIVE = frozenset({"rop.integrity", "rop.signalCommands", "rop.alarms", "rop.backup", "rop.gateway"})
 _ABSENT = object()
 
 
@@ -133,6 +134,7 @@ class SiteControl:
         """Members of rop.json as written."""
         told = {name: getattr(self.ours, attribute) for name, attribute in ROP_MEMBERS.items()}
         told["rop.alarms"] = self.ours.alarms.encode()
+        told["rop.gateway"] = self.ours.gateway.encode()
         told["rop.backup"] = self.ours.backup.encode() if self.ours.backup else None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 

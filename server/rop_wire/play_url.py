@@ -70,10 +70,22 @@ class RecordPlay:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class TicketPlay:
+    """Our own kind: the address of one caller, which tells nothing of what it leads to."""
+
+    ticket: str
+    expired_at: int
+
+    def document(self) -> dict[str, Any]:
+        """What is signed, in member order."""
+        return {"type": "ticket", "ticket": self.ticket, "expiredAt": self.expired_at}
+
+
 Play = LivePlay | RecordPlay
 
 
-def play_url(prefix: str, key: str, play: Play) -> str:
+def play_url(prefix: str, key: str, play: Play | TicketPlay) -> str:
     """The address. `prefix` without trailing slash, e.g. `rtsp://host:61008`. Treat the result as a secret."""
     try:
         raw = json.dumps(play.document(), separators=(",", ":"), ensure_ascii=False).encode()
@@ -83,7 +95,7 @@ def play_url(prefix: str, key: str, play: Play) -> str:
     return f"{prefix}{PATH}{content}.{_sign(key, content)}"
 
 
-def open_play_url(url: str, key: str) -> Play:
+def open_play_url(url: str, key: str) -> Play | TicketPlay:
     """What an address names; only its last path segment counts. Raises ProtocolError when the proof is wrong.
 
     The time is left to the caller: a described stream stays valid while somebody watches.
@@ -101,7 +113,11 @@ def open_play_url(url: str, key: str) -> Play:
         raise ProtocolError("signature_not_matched") from None
 
 
-def _play(told: Any) -> Play:
+def _play(told: Any) -> Play | TicketPlay:
+    if told["type"] == "ticket":
+        if type(told["expiredAt"]) is not int:
+            raise ValueError("expiredAt")
+        return TicketPlay(str(told["ticket"]), told["expiredAt"])
     for name in ("requestId", "channel", "expiredAt"):
         if type(told[name]) is not int:
             raise ValueError(name)

@@ -5,6 +5,7 @@ Source: ROP v1.0 wire specification, client-api 1 and 2.1 to 2.8; discrepancies 
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from rop_data.config import Config
+from rop_server.access.callers import Passes
 from rop_server.client.calls import DeviceCalls
 from rop_server.client.errors import ClientError
 from rop_server.client.exchange import JSON_TYPE, Answer, Asked, Call, Calls, Unserved, encode
@@ -32,14 +34,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY = 65_536
 # Answers by method, path template and status; what is not served has `-` for both.
 COUNTS = web.AppKey("counts", Counter[tuple[str, str, int]])
+PASS_HEADER = "Rop-Pass"  # noqa: S105 - a name
 NOT_FOUND_BODY = b'{"message":"resource not found."}'
 
 
 class ClientInterface:
     """Dispatches requests by their raw path and turns outcomes into the documented answers."""
 
-    def __init__(self, rooms: Sequence[Calls], desk: Desk) -> None:
+    def __init__(self, rooms: Sequence[Calls], desk: Desk, passes: Passes) -> None:
         self._desk = desk
+        self._passes = passes
         calls = {name: call for room in rooms for name, call in room.items()}
         self.counts: Counter[tuple[str, str, int]] = Counter()
         self._table: PathTable[tuple[str, Call]] = PathTable(
@@ -55,6 +59,12 @@ class ClientInterface:
     @web.middleware
     async def dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request. The router of the framework decodes paths, so it is not asked."""
+        caller = None
+        if through_gateway(request):
+            caller = self._passes.take(request.headers.get(PASS_HEADER, ""), request.method, request.raw_path)
+            if caller is None:
+                self.counts["-", "-", 403] += 1
+                return _refused(ClientError("auth_failed"))
         found = self._table.find(request.method, request.raw_path)
         if found is None:
             self.counts["-", "-", 404] += 1
@@ -63,11 +73,17 @@ class ClientInterface:
         # Every line of this call, and of what it leaves running, names the connection.
         bind_contextvars(connection=self._desk.begins(request.protocol))
         try:
-            response = await _outcome(call, Asked(parameters, request), request)
+            response = await _outcome(call, Asked(parameters, request, caller), request)
         finally:
             self._desk.ends(request.protocol)
         self.counts[request.method, template, response.status] += 1
         return response
+
+
+def through_gateway(request: web.Request) -> bool:
+    """Whether a request came over the gateway's socket, on which nobody is served without a pass."""
+    sock = None if request.transport is None else request.transport.get_extra_info("socket")
+    return sock is not None and sock.family == socket.AF_UNIX
 
 
 async def _outcome(call: Call, asked: Asked, request: web.Request) -> web.Response:
@@ -119,14 +135,16 @@ def build_client_app(
     ca_hash: Callable[[], str],
     clock: Callable[[], float] = time.time,
     more: Sequence[Calls] = (),
+    passes: Passes | None = None,
 ) -> web.Application:
     """The application of 61009. `ca_hash` is the base64 SHA-256 of the root file; `clock` gives epoch seconds.
-    `more` are the calls of further rooms (recordings, WiFi, firmware, ...).
+    `more` are the calls of further rooms (recordings, WiFi, firmware, ...). `passes`: of callers of the gateway.
 
     Run it with `rop_server.client.listener.ClientListener`, which keeps the connection rules of client-api 1.
     """
     desk = Desk()
-    interface = ClientInterface([DeviceCalls(devices, config, ca_hash, clock).calls(), *more], desk)
+    rooms = [DeviceCalls(devices, config, ca_hash, clock).calls(), *more]
+    interface = ClientInterface(rooms, desk, Passes(time.monotonic) if passes is None else passes)
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
     # The framework's router finds this one; without it, it would make an exception of every request.
     app.router.add_route("*", "/{any:.*}", _unreachable)

@@ -5,13 +5,13 @@ Source: ROP v1.0 wire specification, client-api 2.1, 2.2, 2.4, 2.5, 2.6, 2.8.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rop_data.config import Config
 from rop_server.client import validation
 from rop_server.client.errors import ClientError
-from rop_server.client.exchange import OK, Calls, JsonCall, encode, json_call
+from rop_server.client.exchange import OK, Answer, Asked, Calls, JsonCall, encode, json_call
 from rop_server.core.facade import DeviceLink, Devices, Request
 from rop_server.session import session_document
 from rop_wire import messages
@@ -44,8 +44,6 @@ class DeviceCalls:
     def calls(self) -> Calls:
         """Every call by its operation."""
         calls: dict[str, JsonCall] = {
-            "initialization_session": self.initialization_session,
-            "list_devices": self.list_devices,
             "get_general": self.get_general,
             "put_general": self.put_general,
             "get_pir": self.get_pir,
@@ -54,20 +52,29 @@ class DeviceCalls:
             "put_alarm": self.put_alarm,
             "get_battery": self.get_battery,
         }
-        return {name: json_call(call) for name, call in calls.items()}
+        here: Calls = {"initialization_session": self.initialization_session, "list_devices": self.list_devices}
+        return {**here, **{name: json_call(call) for name, call in calls.items()}}
 
-    async def initialization_session(self, _path: dict[str, str], body: bytes) -> bytes:
+    async def initialization_session(self, asked: Asked) -> Answer:
         """A code for one UID, and where to go with it."""
-        uid = validation.uid(validation.json_object(body).get("uid"))
+        uid = validation.uid(validation.json_object(await asked.body()).get("uid"))
+        if not asked.sees(uid):
+            raise ClientError("auth_failed")
         issued = self._devices.issue_code(uid)
-        return encode(session_document(issued, self._config(), self._ca_hash(), self._clock()))
+        return Answer(encode(session_document(issued, self._config(), self._ca_hash(), self._clock())))
 
-    async def list_devices(self, _path: dict[str, str], _body: bytes) -> bytes:
-        """The connected devices; the text is kept until the list changes."""
+    async def list_devices(self, asked: Asked) -> Answer:
+        """The connected devices, as far as the caller sees them."""
+        await asked.body()
+        if asked.caller is not None:
+            return Answer(_list(link for link in self._devices.online() if asked.sees(link.uid)))
+        return Answer(self._everything())
+
+    def _everything(self) -> bytes:
+        """The whole list; the text is kept until the list changes."""
         revision = self._devices.revision
         if self._listed is None or self._listed[0] != revision:
-            items = [_listed(link) for link in self._devices.online()]
-            self._listed = (revision, encode({"totalRows": len(items), "items": items}))
+            self._listed = (revision, _list(self._devices.online()))
         return self._listed[1]
 
     async def get_general(self, path: dict[str, str], _body: bytes) -> bytes:
@@ -132,6 +139,11 @@ class DeviceCalls:
 
     async def _ask(self, uid: str, request: Request) -> bytes:
         return await ask(self._devices, uid, request)
+
+
+def _list(links: Iterable[DeviceLink]) -> bytes:
+    items = [_listed(link) for link in links]
+    return encode({"totalRows": len(items), "items": items})
 
 
 def _listed(link: DeviceLink) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from rop_server.access.callers import Caller
 from rop_server.client.errors import invalid
 from rop_server.client.validation import Query
 
@@ -40,11 +41,17 @@ class Answer:
 class Asked:
     """One request: parameters of its raw path, its body, its query, looked at in this order by every call."""
 
-    __slots__ = ("_request", "path")
+    __slots__ = ("_request", "caller", "path")
 
-    def __init__(self, path: dict[str, str], request: web.Request) -> None:
+    def __init__(self, path: dict[str, str], request: web.Request, caller: Caller | None = None) -> None:
+        """`caller`: who came through the gateway, None: the port of its own, which asks nobody."""
         self.path = path
+        self.caller = caller
         self._request = request
+
+    def sees(self, uid: str) -> bool:
+        """Whether the caller may know of a camera."""
+        return self.caller is None or self.caller.sees(uid)
 
     async def body(self) -> bytes:
         """The whole body. Raises `invalid_parameter` above the limits of small bodies: their size, their time."""

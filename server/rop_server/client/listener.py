@@ -133,6 +133,7 @@ class ClientListener:
         self._connections: set[WatchedConnection] = set()
         self._desk = app[DESK]
         self._server: asyncio.Server | None = None
+        self._gateway: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
 
     async def start(self, sock: socket.socket) -> None:
@@ -141,6 +142,10 @@ class ClientListener:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, sock=sock, backlog=1024)
         self._ticker = loop.call_later(1.0, self._tick)
+
+    async def start_gateway(self, sock: socket.socket) -> None:
+        """Listen on the gateway's unix socket as well; `start` comes first."""
+        self._gateway = await asyncio.get_running_loop().create_server(self._connection, sock=sock, backlog=1024)
 
     @property
     def port(self) -> int:
@@ -158,8 +163,9 @@ class ClientListener:
         """Stop accepting, let running calls end within `grace` seconds, close."""
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._server is not None:
-            self._server.close()
+        for server in (self._server, self._gateway):
+            if server is not None:
+                server.close()
         if self._runner.server is not None:
             self._runner.server.pre_shutdown()
             await self._runner.server.shutdown(grace)

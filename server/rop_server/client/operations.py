@@ -43,6 +43,8 @@ DEVICE_ERRORS = (
 class Operation:
     """One call. Members of `query` are needed unless they are in `optional`; `body` None: none is read; `raw`: it
     is a file. `symbols` are the refusals besides `invalid_parameter`. `switched`: served only when switched on.
+    `verb`: what a caller of the gateway needs, None: nobody may. `common`: it concerns all cameras, so it needs a
+    right on all of them.
     """
 
     method: str
@@ -57,6 +59,8 @@ class Operation:
     content: str = "application/json"
     symbols: tuple[str, ...] = ()
     switched: bool = False
+    verb: str | None = None
+    common: bool = False
 
     @property
     def checked(self) -> bool:
@@ -73,6 +77,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ref("Session"),
         body=of(uid=UID),
         symbols=("auth_failed",),
+        verb="provision",
     ),
     Operation(
         "GET",
@@ -80,6 +85,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "list_devices",
         "Devices with a connection right now, in order of arrival.",
         ref("DeviceList"),
+        verb="read",
     ),
     Operation(
         "GET",
@@ -88,6 +94,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "The device name.",
         ref("GeneralConfig"),
         symbols=DEVICE_ERRORS,
+        verb="read",
     ),
     Operation(
         "PUT",
@@ -96,6 +103,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Set the device name.",
         body=of(deviceName=DEVICE_NAME),
         symbols=DEVICE_ERRORS,
+        verb="control",
     ),
     Operation(
         "GET",
@@ -104,6 +112,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "The PIR sensor.",
         ref("Pir"),
         symbols=DEVICE_ERRORS,
+        verb="read",
     ),
     Operation(
         "PUT",
@@ -112,6 +121,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Set the PIR sensor, all of it.",
         body=of(enabled=FLAG, sensitivity={**WHOLE, "maximum": 100}, reduceMistakes=FLAG),
         symbols=DEVICE_ERRORS,
+        verb="control",
     ),
     Operation(
         "GET",
@@ -120,6 +130,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Whether the device reports alarms.",
         ref("AlarmSwitch"),
         symbols=DEVICE_ERRORS,
+        verb="read",
     ),
     Operation(
         "PUT",
@@ -128,6 +139,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Switch the alarm reports. A malformed UID is `device_offline` here.",
         body=of(enabled=FLAG),
         symbols=DEVICE_ERRORS,
+        verb="control",
     ),
     Operation(
         "GET",
@@ -136,6 +148,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "The last battery report; the device is not woken.",
         ref("Battery"),
         symbols=("device_offline", "cmd_not_support"),
+        verb="read",
     ),
     Operation(
         "PATCH",
@@ -144,6 +157,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "One step of the zoom.",
         body=of(channel=CHANNEL, action=ACTION),
         symbols=("cmd_not_support", "device_channel_not_found", *DEVICE_ERRORS),
+        verb="control",
     ),
     Operation(
         "PATCH",
@@ -152,6 +166,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "One step of the focus.",
         body=of(channel=CHANNEL, action=ACTION),
         symbols=("cmd_not_support", "device_channel_not_found", *DEVICE_ERRORS),
+        verb="control",
     ),
     Operation(
         "POST",
@@ -160,6 +175,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Turn until the direction `none`.",
         body=of(channel=CHANNEL, direction=DIRECTION, speed={"type": "integer", "minimum": 1, "maximum": 64}),
         symbols=("cmd_not_support", "direction_not_support", "device_channel_not_found", *DEVICE_ERRORS),
+        verb="control",
     ),
     Operation(
         "GET",
@@ -177,6 +193,7 @@ OPERATIONS: tuple[Operation, ...] = (
         },
         optional=frozenset({"next_token"}),
         symbols=DEVICE_ERRORS,
+        verb="replay",
     ),
     Operation(
         "GET",
@@ -190,6 +207,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "month": {"type": "integer", "minimum": 1, "maximum": 12},
         },
         symbols=DEVICE_ERRORS,
+        verb="replay",
     ),
     Operation(
         "POST",
@@ -199,6 +217,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ref("Play"),
         body=of(fileName=FILE_NAME, channel=CHANNEL),
         symbols=("file_not_found", "frequent_request", *DEVICE_ERRORS),
+        verb="replay",
     ),
     Operation(
         "POST",
@@ -208,6 +227,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ref("Play"),
         body=of(streamType=STREAM_TYPE, channel=CHANNEL),
         symbols=("device_channel_not_found", "stream_type_not_support", "frequent_request", *DEVICE_ERRORS),
+        verb="live",
     ),
     Operation(
         "GET",
@@ -218,6 +238,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query={"stream_type": STREAM_TYPE, "channel": CHANNEL},
         content="image/jpeg",
         symbols=("snap_error", "device_offline"),
+        verb="live",
     ),
     Operation(
         "POST",
@@ -227,6 +248,8 @@ OPERATIONS: tuple[Operation, ...] = (
         body={"type": "string", "format": "binary"},
         raw=True,
         symbols=("invalid_filename", "duplicate_firmware"),
+        verb="firmware",
+        common=True,
     ),
     Operation(
         "POST",
@@ -242,6 +265,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "file_not_found",
             "device_offline",
         ),
+        verb="firmware",
     ),
     Operation(
         "GET",
@@ -250,6 +274,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What became of an upgrade.",
         ref("UpgradeStatus"),
         symbols=("session_not_found",),
+        verb="firmware",
     ),
     Operation(
         "GET",
@@ -258,6 +283,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "The WiFi in use.",
         ref("Wifi"),
         symbols=("cmd_not_support", *DEVICE_ERRORS),
+        verb="read",
     ),
     Operation(
         "PUT",
@@ -266,6 +292,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Join a network.",
         body=NETWORK,
         symbols=("cmd_not_support", *DEVICE_ERRORS),
+        verb="control",
     ),
     Operation(
         "POST",
@@ -274,6 +301,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Look for networks in the background. `expiringAt` is in milliseconds since 1970.",
         ref("ScanTask"),
         symbols=("cmd_not_support", *DEVICE_ERRORS),
+        verb="control",
     ),
     Operation(
         "GET",
@@ -282,6 +310,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What a scan of this device found so far.",
         ref("WifiScan"),
         symbols=("session_not_found",),
+        verb="control",
     ),
     Operation(
         "POST",
@@ -291,6 +320,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ref("WifiTest"),
         body=NETWORK,
         symbols=("cmd_not_support", *DEVICE_ERRORS),
+        verb="control",
     ),
     Operation(
         "GET",

@@ -19,6 +19,7 @@ from rop_server.manage.control import Control
 from rop_server.manage.errors import ManageError
 from rop_server.manage.firmware import FirmwareOperations
 from rop_server.manage.gate import Gate
+from rop_server.manage.gatewayops import Gateway, GatewayOperations
 from rop_server.manage.handlers import DeviceOperations, FleetOperations, reply
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
 from rop_server.manage.rotationops import RotationOperations
@@ -89,6 +90,7 @@ def build_manage_app(
     backups: Backing | None = None,
     sources: Sequence[Source] = (),
     rotations: Mapping[Item, Rotating] | None = None,
+    gateway: Gateway | None = None,
 ) -> web.Application:
     """The application of `/manage/v1`. Serve it with `rop_server.manage.listener.ManageListener`."""
     identity = control.identity()
@@ -106,6 +108,7 @@ def build_manage_app(
         StreamOperations(streams),
         BackupOperations(backups),
         RotationOperations(rotations or {}),
+        GatewayOperations(gateway, book, clock),
         WifiOperations(devices, book, control, scans or Scans(Wifi(devices), clock)),
     )
     gate = Gate(book)

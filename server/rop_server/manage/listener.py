@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from pathlib import Path
 
 from aiohttp import web
 
-SOCKET_MODE = 0o660
+from rop_server.unixsocket import unix_socket
+
 KEEP_ALIVE_S = 75.0
-# A unix socket path is limited by the kernel; a data directory may lie deeper than that.
-MAX_SOCKET_PATH = 107
 
 
 class ManageListener:
@@ -25,16 +23,10 @@ class ManageListener:
         self.port: int | None = None
 
     async def start_unix(self, path: Path) -> None:
-        """Listen on a unix socket, mode 0660. The caller holds the lock of the data directory, so a socket found
-        there is a dead one. Raises OSError.
-        """
+        """Listen on a unix socket, as `unix_socket` makes it. Raises OSError."""
         await self._setup()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = unix_socket(path)
         try:
-            _bind(sock, path)
-            path.chmod(SOCKET_MODE)
             await web.SockSite(self._runner, sock, backlog=128).start()
         except BaseException:
             sock.close()
@@ -63,15 +55,3 @@ class ManageListener:
         if not self._started:
             self._started = True
             await self._runner.setup()
-
-
-def _bind(sock: socket.socket, path: Path) -> None:
-    """Bind; a path too long for the kernel is reached through a descriptor of its directory."""
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
-        sock.bind(str(path))
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        sock.bind(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.close(directory)

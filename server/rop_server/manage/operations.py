@@ -7,6 +7,7 @@ from typing import Any
 
 from rop_server.manage.backuptable import BACKUP_OPERATIONS
 from rop_server.manage.firmwaretable import FIRMWARE_OPERATIONS
+from rop_server.manage.gatewaytable import GATEWAY_OPERATIONS
 from rop_server.manage.operation import Operation
 from rop_server.schema import TIME, of, ref
 
@@ -268,6 +269,7 @@ OPERATIONS: tuple[Operation, ...] = (
         },
         fenced=True,
     ),
+    *GATEWAY_OPERATIONS,
     Operation(
         "GET",
         "/metrics",

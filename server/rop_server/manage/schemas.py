@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rop_server.manage.backuptable import BACKUP_SCHEMAS
 from rop_server.manage.firmwaretable import FIRMWARE_SCHEMAS
+from rop_server.manage.gatewaytable import GATEWAY_SCHEMAS
 from rop_server.schema import ANY, FLAG, MAYBE, NUMBER, TEXT, TIME, Schema, array, mapping, maybe, of, ref
 
 SCHEMAS: dict[str, Schema] = {
@@ -200,6 +201,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     **BACKUP_SCHEMAS,
     **FIRMWARE_SCHEMAS,
+    **GATEWAY_SCHEMAS,
     "Manager": of(id=MAYBE, fence=NUMBER),
     "Config": of(members=mapping(ANY), masked=mapping(TEXT), fileChanged=FLAG, pendingRestart=array(TEXT)),
     "Applied": of(applied=array(TEXT), restart=array(TEXT), unchanged=array(TEXT)),

@@ -18,7 +18,7 @@ from rop_server.metrics import Metrics
 from rop_server.state.book import FactsBook
 from rop_server.state.record import rfc3339
 
-FEATURES = ("settings", "claims", "events", "config", "access", "alarms", "firmware", "backup")
+FEATURES = ("settings", "claims", "events", "config", "access", "alarms", "firmware", "backup", "gateway")
 
 
 class ServerOperations:

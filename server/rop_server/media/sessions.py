@@ -14,15 +14,17 @@ from typing import Any, Protocol
 import structlog
 
 from rop_data.config import Config
+from rop_server.access.callers import Caller
 from rop_server.core.facade import CallError, Request
 from rop_server.core.hub import Clock
 from rop_server.media.play import PlaySession, seen
 from rop_server.media.relay import Relay
+from rop_server.media.tickets import Tickets, Viewing
 from rop_wire import messages
 from rop_wire.auth import random_text
 from rop_wire.errors import ProtocolError
 from rop_wire.messages import STREAM_BITS
-from rop_wire.play_url import LivePlay, Play, RecordPlay, open_play_url, play_url
+from rop_wire.play_url import LivePlay, Play, RecordPlay, TicketPlay, open_play_url, play_url
 
 log = structlog.get_logger("rop.media")
 
@@ -76,6 +78,7 @@ class PlaySessions:
         self._by_play: dict[Play, PlaySession] = {}
         self._opening: dict[tuple[str, int, str], asyncio.Task[PlaySession]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.tickets = Tickets()
 
     def __len__(self) -> int:
         return len(self._by_play)
@@ -85,11 +88,18 @@ class PlaySessions:
         """Every session."""
         return list(self._by_play.values())
 
-    async def live(self, uid: str, channel: int, stream_type: str) -> tuple[str, int]:
-        """The address of a live stream and the seconds it lives. One session for each channel and stream type.
+    async def live(
+        self, uid: str, channel: int, stream_type: str, caller: Caller | None = None
+    ) -> tuple[str, int]:
+        """The address of a live stream and the seconds it lives. One session for each channel and stream type; a
+        caller of the gateway gets an address of its own.
 
         Raises CallError: `device_channel_not_found`, `stream_type_not_support` and those of a device call.
         """
+        return self._address(await self._shared(uid, channel, stream_type), caller)
+
+    async def _shared(self, uid: str, channel: int, stream_type: str) -> PlaySession:
+        """The session of a live stream, made when there is none."""
         key = (uid, channel, stream_type)
         session = self._live.get(key)
         if session is None or session.over:
@@ -100,7 +110,7 @@ class PlaySessions:
                 task.add_done_callback(lambda _: self._opening.pop(key, None))
                 task.add_done_callback(seen)
             session = await asyncio.shield(task)
-        return self._address(session)
+        return session
 
     async def _open_live(self, uid: str, channel: int, stream_type: str) -> PlaySession:
         devices = self._wiring.devices
@@ -115,7 +125,9 @@ class PlaySessions:
         self._live[uid, channel, stream_type] = session
         return session
 
-    async def replay(self, uid: str, channel: int, file_name: str) -> tuple[str, int]:
+    async def replay(
+        self, uid: str, channel: int, file_name: str, caller: Caller | None = None
+    ) -> tuple[str, int]:
         """The address of a recording and the seconds it lives. Each call makes a session.
 
         Raises CallError: `file_not_found` and those of a device call.
@@ -125,7 +137,7 @@ class PlaySessions:
         if messages.FileInfoReply.decode(payload).channel is None:
             raise CallError("file_not_found")
         handle = await self._handle(uid)
-        return self._address(self._add(RecordPlay(channel, file_name, uid, handle, self._expiry())))
+        return self._address(self._add(RecordPlay(channel, file_name, uid, handle, self._expiry())), caller)
 
     async def _handle(self, uid: str) -> int:
         """A request number no stream of the device has."""
@@ -149,18 +161,36 @@ class PlaySessions:
         self._wiring.hold_awake(play.uid, self._life())
         return session
 
-    def _address(self, session: PlaySession) -> tuple[str, int]:
+    def _address(self, session: PlaySession, caller: Caller | None) -> tuple[str, int]:
+        if caller is not None:
+            until = self._wiring.clock.wall() + self._life()
+            ticket = self.tickets.make(session.play, caller, until)
+            play = TicketPlay(ticket.id, int(until * 1000))
+            return play_url(caller.prefix, self._key, play), int(self._life())
         prefix = str(self._wiring.config().get("rtsp.playURLPrefix")).rstrip("/")
         return play_url(prefix, self._key, session.play), int(self._life())
 
-    def find(self, url: str) -> PlaySession:
-        """The session of an address. Raises CallError: `signature_not_matched`, `session_not_found` or
-        `session_expired`.
+    async def admit(self, url: str, viewing: Viewing) -> tuple[PlaySession, Caller | None]:
+        """The session of an address, and whose address it is. Raises CallError: `signature_not_matched`,
+        `session_not_found`, `session_expired`, and `auth_failed` for the address of somebody else.
         """
         try:
             play = open_play_url(url, self._key)
         except ProtocolError:
             raise CallError("signature_not_matched") from None
+        if not isinstance(play, TicketPlay):
+            return self._known(play), None
+        ticket = self.tickets.use(play.ticket, viewing, self._wiring.clock.wall())
+        wanted = ticket.play
+        if not isinstance(wanted, LivePlay):
+            return self._known(wanted), ticket.caller
+        # The last viewer may have left since, and a session that nobody described in time is over.
+        found = self._live.get((wanted.uid, wanted.channel, wanted.stream_type))
+        if found is not None and found.expired:
+            found.end("not used")
+        return await self._shared(wanted.uid, wanted.channel, wanted.stream_type), ticket.caller
+
+    def _known(self, play: Play) -> PlaySession:
         session = self._by_play.get(play)
         if session is None or session.over:
             raise CallError("session_not_found")
@@ -170,6 +200,7 @@ class PlaySessions:
 
     def tick(self) -> None:
         """Forget sessions nobody used, end those nobody watches, keep watched devices awake. Once per second."""
+        self.tickets.tick(self._wiring.clock.wall())
         for session in list(self._by_play.values()):
             session.tick()
 

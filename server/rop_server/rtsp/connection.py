@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from structlog.contextvars import bind_contextvars
 
+from rop_server.access.callers import Caller
 from rop_server.core.facade import CallError
 from rop_server.media.packets import AUDIO, VIDEO, MediaFrame
 from rop_server.media.play import PlaySession
+from rop_server.media.tickets import Viewing
 from rop_server.rtsp.player import Leg, Player
+from rop_server.rtsp.proxy import HeaderReader, plain
 from rop_server.rtsp.udp import UdpPair
 from rop_wire.auth import random_text
 from rop_wire.errors import ProtocolError
@@ -57,6 +60,10 @@ class RtspConnection(asyncio.Protocol):
         self._unsent = 0
         self._sent = 0
         self._gateway = False
+        self._header: HeaderReader | None = None
+        self._remote: str | None = None
+        self.caller: Caller | None = None
+        """Who asked for the address, when it was handed out through the gateway."""
         self.session: PlaySession | None = None
         self.player: Player
         self.playing = False
@@ -74,18 +81,46 @@ class RtspConnection(asyncio.Protocol):
         """A player connected."""
         self._transport = cast(asyncio.Transport, transport)
         self.player = Player(self._transport, self._stream_ended)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._meet()
         if not self._service.enter(self):
             self.closed = True
             self._transport.abort()
+
+    def _meet(self) -> None:
+        """Who is at the other end: a player, or the gateway, which tells first who is behind it."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None:
+            return
+        if sock.family == socket.AF_UNIX:
+            self._gateway = True
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = self._transport.get_extra_info("peername")
+            self._remote = plain(peer[0]) if peer else None
+            self._gateway = self._remote is not None and self._service.is_proxy(self._remote)
+        if self._gateway:
+            self._header, self._remote = HeaderReader(), None
+
+    def _behind(self, data: bytes) -> bytes:
+        """Read the PROXY header; what came after it. Raises ProtocolError."""
+        assert self._header is not None
+        found = self._header.feed(data)
+        if found is None:
+            return b""
+        self._header, self._remote = None, found.address
+        return found.rest
 
     def data_received(self, data: bytes) -> None:
         """Requests and, between them, interleaved RTCP."""
         if self.closed:
             return
         self.active_at = self._service.clock.monotonic()
+        if self._header is not None:
+            try:
+                data = self._behind(data)
+            except ProtocolError:
+                self.abort()
+                return
         try:
             messages = self._reader.feed(data)
         except ProtocolError:
@@ -155,6 +190,8 @@ class RtspConnection(asyncio.Protocol):
         self._unsent, self._sent = unsent, self.player.sent
         if session is not None and session.over and not self.playing and self._worker is None:
             self.close("stream ended")
+        elif self.caller is not None and self.caller.until is not None and wall >= self.caller.until:
+            self.close("right ended")
         elif now - self.active_at >= TIMEOUT:
             self.close("idle")
 
@@ -245,8 +282,8 @@ class RtspConnection(asyncio.Protocol):
         if self.playing:
             return self._reply(request, 455)
         body = await self._open(request.url)
-        if body is None:
-            return self._reply(request, 404)
+        if isinstance(body, int):
+            return self._reply(request, body)
         headers = (
             ("Content-Type", "application/sdp"),
             ("Content-Base", self._base),
@@ -254,12 +291,12 @@ class RtspConnection(asyncio.Protocol):
         )
         return self._reply(request, 200, *headers, body=body)
 
-    async def _open(self, url: str) -> bytes | None:
-        """Attach the session of an address; its description, None when there is none."""
+    async def _open(self, url: str) -> bytes | int:
+        """Attach the session of an address; its description, or the status of a refusal."""
         base = url.rstrip("/")
         uid = None
         try:
-            session = self._service.sessions.find(base)
+            session, self.caller = await self._service.sessions.admit(base, Viewing(self, self._remote))
             uid = session.play.uid
             if self.session is not session:
                 self._leave()
@@ -268,12 +305,12 @@ class RtspConnection(asyncio.Protocol):
         except CallError as error:
             log.info("describe", uid=uid, message="nok", reason=error.symbol)
             self._leave()
-            return None
+            return 403 if error.symbol == "auth_failed" else 404
         if self.closed:  # while the stream started
             session.leave(self)
-            return None
+            return 404
         self._base = base + "/"
-        self._gateway = url.lower().startswith("rtsps:")
+        self._gateway = self._gateway or url.lower().startswith("rtsps:")
         return body
 
     async def _setup(self, request: Request) -> Response:
@@ -283,8 +320,10 @@ class RtspConnection(asyncio.Protocol):
             return self._reply(request, 404)
         if self.playing:
             return self._reply(request, 455)
-        if self.session is None and await self._open(base) is None:
-            return self._reply(request, 404)
+        if self.session is None:
+            opened = await self._open(base)
+            if isinstance(opened, int):
+                return self._reply(request, opened)
         try:
             wanted = Transport.decode(request.header("Transport") or "")
             leg, transport = self._leg(track, wanted)

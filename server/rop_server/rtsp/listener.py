@@ -6,12 +6,15 @@ Source: ROP v1.0 wire specification, client-api 3; discrepancies C5.10.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 
 from rop_server.core.hub import Clock
 from rop_server.media.sessions import PlaySessions
 from rop_server.rtsp.connection import RtspConnection
+from rop_server.rtsp.proxy import plain
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_CONNECTIONS = 4096
 UNPROVED_LIMIT = 30.0
 """Seconds in which a connection must have described a stream, whatever else it says."""
@@ -26,11 +29,32 @@ class RtspService:
         self.connections: set[RtspConnection] = set()
         self._limit = max_connections
         self._server: asyncio.Server | None = None
+        self._gateway: asyncio.Server | None = None
+        self.proxies: tuple[Network, ...] = ()
+        """Networks from which connections to 61008 begin with a PROXY header, and no others do."""
 
     async def start(self, sock: socket.socket) -> None:
         """Listen on a bound socket."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: RtspConnection(self), sock=sock, backlog=1024)
+
+    async def start_gateway(self, sock: socket.socket) -> None:
+        """Listen on the gateway's unix socket as well: every connection on it begins with a PROXY header."""
+        loop = asyncio.get_running_loop()
+        self._gateway = await loop.create_server(lambda: RtspConnection(self), sock=sock, backlog=1024)
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether a PROXY header is expected from, and believed of, this peer."""
+        if not self.proxies:
+            return False
+        told = ipaddress.ip_address(plain(address))
+        return any(told in network for network in self.proxies)
+
+    def end_viewers(self, caller: str) -> None:
+        """End the connections of a caller of the gateway who has no right any more."""
+        for connection in list(self.connections):
+            if connection.caller is not None and connection.caller.name == caller:
+                connection.close("right withdrawn")
 
     @property
     def port(self) -> int:
@@ -66,9 +90,10 @@ class RtspService:
 
     def stop_listening(self) -> None:
         """Accept nobody any more."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        for server in (self._server, self._gateway):
+            if server is not None:
+                server.close()
+        self._server = self._gateway = None
 
     def close(self) -> None:
         """End every connection."""

@@ -19,7 +19,9 @@ from rop_data.drill import reserved
 from rop_server.core.facade import Battery, DeviceLink
 from rop_server.state import record as records
 from rop_server.state.database import open_database, transaction
+from rop_server.state.gateway_tokens import GatewayTokens
 from rop_server.state.journal import Event, Journal
+from rop_server.state.labels import Labels
 from rop_server.state.leadership import Leadership, Manager
 from rop_server.state.record import Certificate, Record, Setting, bounded
 from rop_server.state.tokens import TokenStore
@@ -66,6 +68,8 @@ class FactsBook:
         self.journal = Journal()
         self.leadership = Leadership(self._durable)
         self.tokens = TokenStore(self._durable)
+        self.gateway_tokens = GatewayTokens(self._durable)
+        self.labels = Labels(self._durable)
         self.counts: Counter[tuple[str, ...]] = Counter()
         # SHA-256 (hex) of the root that devices are set up with now; set by whoever composes the server.
         self.root_sha256: str | None = None

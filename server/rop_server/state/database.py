@@ -9,9 +9,7 @@ from pathlib import Path
 
 from rop_data.config import ConfigError
 
-FORMAT_VERSION = 1
-
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE device (uid TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE certificate (
     number INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL, serial TEXT NOT NULL, not_after REAL NOT NULL,
@@ -25,6 +23,16 @@ CREATE TABLE token (
     name TEXT PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, scope TEXT NOT NULL, created_at REAL NOT NULL
 ) WITHOUT ROWID;
 """
+_GATEWAY = """
+CREATE TABLE gateway_token (
+    name TEXT PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, grant TEXT NOT NULL,
+    created_at REAL NOT NULL, expires_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE label (uid TEXT PRIMARY KEY, labels TEXT NOT NULL) WITHOUT ROWID;
+"""
+# Entry n leads from format n to n + 1.
+_STEPS = (_FIRST, _GATEWAY)
+FORMAT_VERSION = len(_STEPS)
 
 
 class StateTooNew(ConfigError):
@@ -69,8 +77,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise StateTooNew(path, version)
     # One transaction: two programs that open a new file at once must not both create the tables.
     with transaction(connection):
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _SCHEMA.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for statement in ";".join(_STEPS[version:]).split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")

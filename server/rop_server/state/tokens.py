@@ -48,7 +48,7 @@ class TokenStore:
             raise TokenError("name must be 1-63 letters, digits, dots, hyphens, underscores")
         token = PREFIX + secrets.token_urlsafe(32)
         try:
-            self._db.execute("INSERT INTO token VALUES (?, ?, ?, ?)", (name, _hash(token), scope, now))
+            self._db.execute("INSERT INTO token VALUES (?, ?, ?, ?)", (name, hashed(token), scope, now))
         except sqlite3.IntegrityError:
             raise TokenError(f"a token named {name} exists") from None
         return token
@@ -68,7 +68,7 @@ class TokenStore:
         if not token.startswith(PREFIX):
             return None
         row = self._db.execute(
-            "SELECT name, scope, created_at FROM token WHERE sha256 = ?", (_hash(token),)
+            "SELECT name, scope, created_at FROM token WHERE sha256 = ?", (hashed(token),)
         ).fetchone()
         return None if row is None else TokenInfo(*row)
 
@@ -77,6 +77,7 @@ class TokenStore:
         self._db.close()
 
 
-def _hash(token: str) -> bytes:
+def hashed(token: str) -> bytes:
+    """What is kept of a token."""
     # 256 random bits need no slow hash; looking the hash up leaks nothing about the token.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

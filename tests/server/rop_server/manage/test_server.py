@@ -54,7 +54,17 @@ async def test_identity(manage: Any, control: Any) -> None:
         "manager": {"id": None, "fence": 0},
         "configFileChanged": True,
         "pendingRestart": ["serverHost"],
-        "features": ["settings", "claims", "events", "config", "access", "alarms", "firmware", "backup"],
+        "features": [
+            "settings",
+            "claims",
+            "events",
+            "config",
+            "access",
+            "alarms",
+            "firmware",
+            "backup",
+            "gateway",
+        ],
     }
 
 
@@ -92,13 +102,16 @@ WRITES: list[tuple[str, str, Any]] = [
     ("POST", "/rotations/DeviceKey", {"step": "Prepare", "toGeneration": 2}),
     ("PUT", "/config", {"members": {"heartBeatInterval": 30}}),
     ("POST", "/config/reload", None),
+    ("PUT", "/labels", {"labels": {UID: {"area": "yard"}}}),
+    ("POST", "/gateway/tokens", {"name": "wall", "verbs": ["read"], "expiresAt": "2024-01-01T00:00:00Z"}),
 ]
 
 
 def test_every_fenced_operation_is_tried_below() -> None:
-    # The others have a whole server: device/test_alarms.py, backup/test_policy.py, device/test_upgrade_orders.py.
+    # The others have a whole server: device/test_alarms.py, backup/test_policy.py, device/test_upgrade_orders.py,
+    # contract/gateway/test_manager.py.
     elsewhere = ("/alarms/", "/backup")
-    ordered = {"put_firmware", "begin_upgrade"}
+    ordered = {"put_firmware", "begin_upgrade", "revoke_gateway_token", "sign_gateway_certificate"}
     fenced = {
         (o.method, o.path)
         for o in OPERATIONS

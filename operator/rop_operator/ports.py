@@ -83,9 +83,10 @@ class Server(Protocol):
     (`Unreachable`, `Fenced`, `ManagedElsewhere`, `NotSupported`, or a device symbol as CamelCase).
     """
 
-    async def observe(self, expected: Mapping[str, Any]) -> ServerFacts:
+    async def observe(self, expected: Mapping[str, Any], backup: Mapping[str, Any] | None = None) -> ServerFacts:
         """Facts of the server itself. `expected` config members (dotted) are compared, secrets included;
-        those that differ come back in `config_differs`. Unreachable is a fact, not an error.
+        those that differ come back in `config_differs`; so is the policy `backup`, in `backup.differs`.
+        Unreachable is a fact, not an error.
         """
         ...
 
@@ -105,6 +106,10 @@ class Server(Protocol):
 
     async def apply_config(self, members: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
         """Write dotted members; returns lists under `applied`, `restart`, `unchanged`."""
+        ...
+
+    async def apply_backup(self, policy: Mapping[str, Any]) -> None:
+        """Set the backup policy, credentials included."""
         ...
 
     async def claim(self, policy: str, uids: Sequence[str]) -> None:

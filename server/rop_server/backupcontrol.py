@@ -92,6 +92,15 @@ class BackupControl:
                 )
         await self._apply(policy)
 
+    def same(self, raw: Mapping[str, Any]) -> bool:
+        """Whether this is the policy, and credentials given are those that are kept. Raises ConfigError."""
+        raw, credentials = _apart(raw)
+        return policies.decode(raw, "policy") == self._policy and all(
+            self._places.credentials(place) == credentials[place.name]
+            for place in (self._policy.targets if self._policy else ())
+            if place.name in credentials
+        )
+
     async def clear(self) -> None:
         """No more archives; those on the targets stay."""
         await self._apply(None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 import yaml
 
@@ -197,8 +198,15 @@ def camera_document(name: str, uid: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-def server_spec(ports: dict[str, int]) -> dict[str, Any]:
-    return {"host": "127.0.0.1", "ports": ports, "settingsResync": "1s"}
+def server_spec(ports: dict[str, int], archives: Path) -> dict[str, Any]:
+    """A server that is Ready once its keys are in a verified archive."""
+    archives.mkdir()
+    keys = {name: str(pyrage.x25519.Identity.generate().to_public()) for name in ("alice", "bob")}
+    backup = {
+        "recipients": [{"name": name, "key": key} for name, key in keys.items()],
+        "targets": [{"name": "disk", "directory": {"path": str(archives)}}],
+    }
+    return {"host": "127.0.0.1", "ports": ports, "settingsResync": "1s", "backup": backup}
 
 
 def pids_of(*words: str) -> list[int]:
@@ -236,7 +244,7 @@ class HostWorld(World):
             *(*LAN_FLAGS, "--discovery-port", str(self.discovery_port)),
         )
         poll("the agent answers", lambda: self.ropctl("get", "cameras", expect=None).returncode == 0)
-        spec = server_spec(self.ports)
+        spec = server_spec(self.ports, self.folder / "archives")
         self.apply(
             {**API, "kind": "RopServer", "metadata": {"name": "home", "namespace": NAMESPACE}, "spec": spec}
         )
@@ -294,7 +302,7 @@ class ClusterWorld(World):
             "stringData": {"token": token, "ca.crt": (self.server_data() / "manage" / "ca.pem").read_text()},
         }
         self.kube("apply", "-f", "-", stdin=json.dumps(secret))
-        spec = server_spec(self.ports)
+        spec = server_spec(self.ports, self.folder / "archives")
         spec["external"] = {
             "url": f"https://127.0.0.1:{management}",
             "interface": "Management",

@@ -35,7 +35,7 @@ class ClientServer:
         self._poll = poll_seconds
         self._known: dict[str, DeviceFacts] = {}
 
-    async def observe(self, expected: Mapping[str, Any]) -> ServerFacts:
+    async def observe(self, expected: Mapping[str, Any], backup: Mapping[str, Any] | None = None) -> ServerFacts:
         """Reachable or not; configuration and identity stay unknown."""
         try:
             await self._call("GET", "/v1.0/devices")
@@ -97,6 +97,10 @@ class ClientServer:
         raise PortError("NotSupported", MISSING)
 
     async def apply_config(self, members: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        """Not offered."""
+        raise PortError("NotSupported", MISSING)
+
+    async def apply_backup(self, policy: Mapping[str, Any]) -> None:
         """Not offered."""
         raise PortError("NotSupported", MISSING)
 

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.api.facts import (
+    BackupFacts,
     DeviceFacts,
     FleetEvent,
     RotationFacts,
@@ -35,18 +36,19 @@ class ManagementServer:
         self._epoch = ""
         self._next = 0
 
-    async def observe(self, expected: Mapping[str, Any]) -> ServerFacts:
-        """Identity, readiness and configuration in one value."""
+    async def observe(self, expected: Mapping[str, Any], backup: Mapping[str, Any] | None = None) -> ServerFacts:
+        """Identity, readiness, configuration and backups in one value."""
         try:
             identity = await self._get("/identity")
             _, ready = await self._transport.call("GET", f"{ROOT}/ready")
             config = await self._get("/config")
             differs = await self._compare(expected)
+            kept = await self._backup(backup) if "backup" in (identity.get("features") or ()) else None
         except PortError as error:
             return ServerFacts(
                 interface="Management", reachable=False, error=error.message, error_reason=error.reason
             )
-        return self._facts(identity, ready or {}, config, differs)
+        return self._facts(identity, ready or {}, config, differs, kept)
 
     def _facts(
         self,
@@ -54,6 +56,7 @@ class ManagementServer:
         ready: Mapping[str, Any],
         config: Mapping[str, Any],
         differs: Sequence[str],
+        backup: Mapping[str, Any] | None,
     ) -> ServerFacts:
         certificate = identity.get("serverCertificate") or {}
         manager = identity.get("manager") or {}
@@ -77,6 +80,7 @@ class ManagementServer:
                 config_file_changed=bool(config.get("fileChanged")),
                 pending_restart=tuple(pending),
                 features=tuple(identity.get("features") or ()),
+                backup=BackupFacts.model_validate(backup) if backup is not None else None,
             )
         except ValidationError as error:
             raise PortError("Unreachable", f"{self._transport.where}: unexpected identity document") from error
@@ -92,6 +96,19 @@ class ManagementServer:
             return []
         answer = await self._post("/config/compare", dict(expected))
         return [member for member in expected if answer.get(member) is not True]
+
+    async def _backup(self, policy: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """What the server tells of its backups. A policy that it does not even read differs."""
+        told = await self._get("/backup")
+        differs = False
+        if policy is not None:
+            try:
+                differs = (await self._post("/backup/compare", {"policy": dict(policy)})).get("same") is not True
+            except PortError as error:
+                if error.reason != "InvalidConfig":
+                    raise
+                differs = True
+        return {**told, "configured": told.get("policy") is not None, "differs": differs}
 
     async def devices(self) -> Sequence[DeviceFacts]:
         """The whole list; the event cursor starts at it."""
@@ -131,6 +148,10 @@ class ManagementServer:
         """Write members of the configuration."""
         answer = await self._write("PUT", "/config", {"members": dict(members)})
         return {key: list(answer.get(key) or ()) for key in ("applied", "restart", "unchanged")}
+
+    async def apply_backup(self, policy: Mapping[str, Any]) -> None:
+        """Set the backup policy."""
+        await self._write("PUT", "/backup", {"policy": dict(policy)})
 
     async def claim(self, policy: str, uids: Sequence[str]) -> None:
         """Replace policy and claims."""

@@ -113,6 +113,44 @@ class DeviceFacts(_Wire):
         return self.family == "battery"
 
 
+class ArchiveFacts(_Wire):
+    """An archive that was read back from its target."""
+
+    name: str
+    generation: int | None = None
+    stored_at: datetime | None = None
+
+
+class BackupProblem(_Wire):
+    """Why no archive is made, or not on a target."""
+
+    reason: str
+    message: str = ""
+
+
+class TargetFacts(_Wire):
+    """A target of archives. `covered`: the present keys are in an archive on it; `stored` the newest one there."""
+
+    name: str
+    covered: bool = False
+    stored: ArchiveFacts | None = None
+    problem: BackupProblem | None = None
+
+
+class BackupFacts(_Wire):
+    """A server's own backups. `covered`: the present keys are in an archive on a target. `differs`: its policy is
+    not the one that was compared.
+    """
+
+    configured: bool = False
+    differs: bool = False
+    covered: bool = False
+    generation: int | None = None
+    signer: str | None = None
+    problem: BackupProblem | None = None
+    targets: tuple[TargetFacts, ...] = ()
+
+
 class ServerFacts(_Wire):
     """What the engine observed of one server. Members a polled server cannot tell are None.
 
@@ -139,9 +177,14 @@ class ServerFacts(_Wire):
     config_file_changed: bool = False
     pending_restart: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
-    keys_backed_up: bool | None = None  # whether a verified backup holds the present keys; None: cannot tell
+    backup: BackupFacts | None = None
     runtime: str | None = None  # managed servers: Starting, Running, Failed, Stopped
     runtime_message: str | None = None
+
+    @property
+    def keys_backed_up(self) -> bool | None:
+        """Whether a verified backup holds the present keys; None: cannot tell."""
+        return self.backup.covered if self.backup is not None else None
 
 
 @dataclass(frozen=True, slots=True)

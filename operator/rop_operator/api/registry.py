@@ -75,9 +75,10 @@ KINDS: tuple[Kind, ...] = (
             Column("Host", ".spec.host"),
             Column("Online", ".status.cameras.summary"),
             Column("Cert-Expires", ".status.serverCertificate.notAfter", format="date-time"),
+            Column("Backup", ".status.backup.lastVerified", format="date-time"),
             *_END,
         ),
-        conditions=(*_STATE, "Serving", "CertificatesValid", "ConfigInSync", "FullyObserved"),
+        conditions=(*_STATE, "Serving", "CertificatesValid", "ConfigInSync", "BackedUp", "FullyObserved"),
     ),
     Kind(
         kind="Camera",

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from rop_operator.api.backup import Backup
 from rop_operator.api.base import Model, ObjectName, SecretRef
 from rop_operator.api.rules import Relation, Transition, between, fixed_presence, lasting, list_map, matching
 
@@ -223,12 +224,22 @@ class External(Model):
 class ServerAcknowledgement(Model):
     """A dangerous change, written down. It authorises exactly this value and nothing else."""
 
-    edge: Literal["HostChange", "PortChange", "TakeOver", "DeleteServer", "RetireRoot", "RetireKey"]
+    edge: Literal[
+        "HostChange",
+        "PortChange",
+        "TakeOver",
+        "DeleteServer",
+        "RetireRoot",
+        "RetireKey",
+        "SingleRecipient",
+        "NoBackup",
+    ]
     """Which change."""
     value: Annotated[str, matching(r"[!-~]{1,255}", "value has 1 to 255 printable characters and no blanks", 255)]
     """The exact thing: HostChange the new host, PortChange `member:port`, TakeOver the present manager's id,
     DeleteServer the name of this object, RetireRoot the fingerprint of the root that is given up, RetireKey
-    `ITEM:GENERATION` of what is given up.
+    `ITEM:GENERATION` of what is given up, SingleRecipient the name of the only one who can open archives, NoBackup
+    the name of this object: its keys may be lost, for a demo.
     """
 
 
@@ -251,6 +262,8 @@ class RopServerSpec(Model):
     """Where alarms go."""
     authority: Authority | None = None
     """Lives of certificates."""
+    backup: Backup | None = None
+    """Archives of everything that cannot be made again. Left out: the server keeps the policy it has."""
     rtsp: Rtsp | None = None
     """Play addresses."""
     upgrades: Upgrades | None = None

@@ -188,6 +188,8 @@ class IdentityStatus(Model):
     """Version of its program."""
     adopted: bool | None = None
     """Whether its data came from the vendor's server."""
+    signer: str | None = None
+    """Public key of what signs its archives: a restore accepts no other."""
 
 
 class CamerasStatus(Model):
@@ -221,6 +223,38 @@ class EnrolmentStatus(Model):
     """Fingerprint of them."""
 
 
+class TargetStatus(Model):
+    """A target of archives."""
+
+    name: str
+    """Which."""
+    covered: bool
+    """Whether the present keys are in an archive on it."""
+    archive: str | None = None
+    """The archive stored last."""
+    stored_at: datetime | None = None
+    """When it was read back."""
+    reason: str | None = None
+    """What is wrong, one word."""
+    message: str | None = None
+    """For people."""
+
+
+class BackupStatus(Model):
+    """Archives of its keys."""
+
+    configured: bool
+    """Whether it has a policy."""
+    covers: bool
+    """Whether the present keys are in a verified archive."""
+    generation: int | None = None
+    """Generation of the present keys."""
+    last_verified: datetime | None = None
+    """When an archive was last read back from a target."""
+    targets: Annotated[list[TargetStatus] | None, Field(json_schema_extra=list_map("name"))] = None
+    """Where archives go."""
+
+
 class RopServerStatus(Model):
     """What is known of a server."""
 
@@ -236,6 +270,8 @@ class RopServerStatus(Model):
     """Its configuration."""
     enrolment: EnrolmentStatus | None = None
     """Claims applied last."""
+    backup: BackupStatus | None = None
+    """Archives of its keys."""
     observed: Observed | None = None
     """Facts that decisions are made from."""
     conditions: Conditions | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rop_operator.domain.config_map import BY_MEMBER
 from rop_operator.domain.plan import (
     Action,
+    ApplyBackup,
     ApplyConfig,
     Discover,
     EnsureRuntime,
@@ -75,6 +76,8 @@ def _describe_server(action: Action) -> str:
             return "let any device enrol"
         case ReplaceClaims(uids=uids):
             return f"let {_count(len(uids), 'documented UID')} enrol"
+        case ApplyBackup(targets=targets, recipients=recipients):
+            return f"back the keys up to {', '.join(targets)}, to be opened by {', '.join(recipients)}"
         case RotateStep(item=item, step=step, generation=generation, acknowledged=given_up):
             told = f"rotate {item} to generation {generation}: {step}"
             return f"{told}, giving up {given_up}" if given_up else told

@@ -54,6 +54,15 @@ class ApplyConfig(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyBackup(Action):
+    """Set the backup policy, which holds credentials; `targets` and `recipients` are names, for people."""
+
+    policy: Mapping[str, Any] = field(repr=False)
+    targets: tuple[str, ...]
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReplaceClaims(Action):
     """Set the enrolment policy and the UIDs that may enrol."""
 

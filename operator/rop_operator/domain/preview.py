@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
-from rop_operator.api.facts import DeviceFacts, Document, Ref, ServerFacts
+from rop_operator.api.facts import BackupFacts, DeviceFacts, Document, Ref, ServerFacts
 from rop_operator.api.parse import problems_of, server_spec, transition_problems, without_nulls
 from rop_operator.api.registry import kind_of
 from rop_operator.documents import Parsed
@@ -132,7 +132,11 @@ class _Preview:
         spec = _valid_server(document)
         secrets = {use.field: MASK for use in secret_uses(spec)} if spec else {}
         if facts is not None and spec is not None:
-            facts = facts.model_copy(update={"config_differs": self._differing(document, facts, secrets)})
+            told = {
+                "config_differs": self._differing(document, facts, secrets),
+                "backup": self._backup(document, facts),
+            }
+            facts = facts.model_copy(update=told)
         cameras = tuple(self.by_server.get(document.ref, ()))
         snapshot = ServerSnapshot(
             document,
@@ -153,6 +157,16 @@ class _Preview:
         if "alarm.notificationURL" in wanted and _sinks(old) != _sinks(_valid_server(document)):
             differing.append("alarm.notificationURL")
         return tuple(dict.fromkeys(differing))
+
+    def _backup(self, document: Document, facts: ServerFacts) -> BackupFacts | None:
+        """What is known of backups; the policy differs when the document asks for another one than before."""
+        if facts.backup is None:
+            return None
+        before = self.before.get(document.ref)
+        old, new = (_valid_server(each) if each is not None else None for each in (before, document))
+        asked = new.backup if new is not None else None
+        same = facts.backup.configured and old is not None and old.backup == asked
+        return facts.backup.model_copy(update={"differs": asked is not None and not same})
 
     def _camera(self, document: Document) -> Plan:
         reference = server_ref(document)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rop_operator.api.facts import RotationFacts
+from rop_operator.api.facts import Document, RotationFacts
 from rop_operator.api.parse import problems_of, server_spec
 from rop_operator.api.registry import kind_of
 from rop_operator.api.rotation import KeyRotationSpec
+from rop_operator.api.server import RopServerSpec
 from rop_operator.domain.operation import PENDING, Situation, Step, ended, problem
 from rop_operator.domain.plan import Finding, Plan, RotateStep
 
@@ -81,7 +82,7 @@ def _next(situation: Situation, spec: KeyRotationSpec, state: RotationFacts) -> 
         record={"generation": state.generation, "detail": dict(state.detail)},
     )
     if here.phase == "Prepared" and situation.server is not None:
-        if situation.server.keys_backed_up is False:
+        if situation.server.keys_backed_up is False and not _may_be_lost(situation):
             message = "the new keys are in no verified backup yet; see BackedUp of the RopServer"
             return replace(here, reason="BackupRequired", message=message, held=True)
         here = replace(here, phase=BACKED_UP)
@@ -120,13 +121,26 @@ def _entry(spec: KeyRotationSpec, state: RotationFacts) -> str:
     return f"{{edge: {edge}, value: {value}}}"
 
 
+def _may_be_lost(situation: Situation) -> bool:
+    """Whether the RopServer says that its keys may be lost (a demo)."""
+    document = situation.server_document
+    if document is None or (spec := _server_spec(document)) is None:
+        return False
+    return spec.acknowledged("NoBackup", document.ref.name)
+
+
+def _server_spec(document: Document) -> RopServerSpec | None:
+    kind = kind_of("RopServer")
+    return None if kind is None or problems_of(kind, document.spec) else server_spec(document.spec)
+
+
 def _given_up(situation: Situation, spec: KeyRotationSpec, state: RotationFacts) -> str | None:
     """What the RopServer acknowledges to give up, None when it does not."""
     edge, value = _edge(spec, state)
-    document, kind = situation.server_document, kind_of("RopServer")
-    if document is None or kind is None or not value or problems_of(kind, document.spec):
+    document = situation.server_document
+    if document is None or not value or (server := _server_spec(document)) is None:
         return None
-    return value if server_spec(document.spec).acknowledged(edge, value) else None
+    return value if server.acknowledged(edge, value) else None
 
 
 def preview(situation: Situation) -> Plan:

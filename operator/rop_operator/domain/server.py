@@ -10,6 +10,7 @@ from typing import Any
 
 from rop_operator.api.camera import UID_PATTERN
 from rop_operator.api.facts import Document, ServerFacts
+from rop_operator.domain.backup import judge_backup
 from rop_operator.domain.config_map import BY_MEMBER, acknowledgement, desired_members, first_start, shown
 from rop_operator.domain.plan import (
     Action,
@@ -171,6 +172,10 @@ def _managed(snapshot: ServerSnapshot, facts: ServerFacts, findings: list[Findin
     elif restart:
         message = f"restart the server: {', '.join(restart)} take effect at its next start"
         findings.append(Finding("Warning", "RestartNeeded", message))
+    backup, found = judge_backup(snapshot, facts)
+    if backup is not None and not any(isinstance(action, RestartRuntime) for action in actions):
+        actions.append(backup)
+    findings += found
     return Plan(tuple(actions), None if facts.ready else STARTING, tuple(findings))
 
 

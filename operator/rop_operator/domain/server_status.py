@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from rop_operator.api.facts import ServerFacts
+from rop_operator.domain.backup import backup_condition, backup_status
 from rop_operator.domain.conditions import Condition, merged, timestamp
 from rop_operator.domain.config_map import public_members
 from rop_operator.domain.plan import Done, Failed, Finding, Plan, ReplaceClaims, Wait
@@ -47,7 +48,7 @@ def server_status(snapshot: ServerSnapshot, plan: Plan, outcomes: Outcomes = ())
     if facts is not None and facts.reachable:
         status.update(_seen(snapshot, facts))
     else:
-        kept = ("identity", "serverCertificate", "config", "observed")
+        kept = ("identity", "serverCertificate", "config", "backup", "observed")
         status.update({name: snapshot.status[name] for name in kept if name in snapshot.status})
     enrolment = _enrolment(snapshot, outcomes)
     if enrolment is not None:
@@ -75,12 +76,15 @@ def _seen(snapshot: ServerSnapshot, facts: ServerFacts) -> dict[str, Any]:
         "host": facts.host,
         "version": facts.version,
         "adopted": facts.adopted or None,
+        "signer": facts.backup.signer if facts.backup is not None else None,
     }
     known = {name: value for name, value in identity.items() if value}
     if known:
         found["identity"] = known
     if facts.server_certificate_not_after is not None:
         found["serverCertificate"] = {"notAfter": timestamp(facts.server_certificate_not_after)}
+    if facts.backup is not None:
+        found["backup"] = backup_status(facts.backup)
     if facts.pending_restart:
         found["config"] = {"pendingRestart": list(facts.pending_restart)}
     observed = facts.model_dump(mode="json", by_alias=True, include=set(_LASTING), exclude_none=True)
@@ -113,11 +117,13 @@ def _conditions(snapshot: ServerSnapshot, plan: Plan, outcomes: Outcomes) -> lis
     serving = _serving(snapshot)
     config = _config(snapshot, outcomes)
     certificates = _certificates(snapshot)
-    parts = [accepted, serving, config, certificates]
+    backup = backup_condition(snapshot, outcomes)
+    parts = [accepted, serving, config, certificates, backup]
     stuck = _stuck(hindrance, plan)
     ready = _ready(parts, stuck)
     busy = ready.message if ready.status != "True" else None
-    return [accepted, *state_conditions(ready, busy, stuck), serving, certificates, config, _observed(snapshot)]
+    state = state_conditions(ready, busy, stuck)
+    return [accepted, *state, serving, certificates, config, backup, _observed(snapshot)]
 
 
 def _told(finding: Finding) -> str:
@@ -129,7 +135,7 @@ def _stuck(hindrance: Finding | None, plan: Plan) -> Condition | None:
     if hindrance is not None:
         return Condition("Stalled", "True", hindrance.reason, _told(hindrance))
     for finding in plan.findings:
-        if finding.reason in ("AcknowledgementMissing", "ManagedElsewhere"):
+        if finding.reason in ("AcknowledgementMissing", "ManagedElsewhere", "BackupMissing"):
             return Condition("Stalled", "True", finding.reason, _told(finding))
     return None
 
@@ -143,6 +149,7 @@ def _ready(parts: Sequence[Condition], stuck: Condition | None) -> Condition:
             "RestartNeeded",
             "NotObservable",
             "RenewalOverdue",
+            "NoBackup",
         ):
             continue
         return Condition("Ready", "False", part.reason, part.message)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from rop_operator.api.backup import CREDENTIAL_KEYS
 from rop_operator.api.camera import CameraSpec, WakeBudget
 from rop_operator.api.durations import parse_duration
 from rop_operator.api.facts import DeviceFacts, Document, Ref, ServerFacts
@@ -185,7 +186,23 @@ def secret_uses(spec: RopServerSpec) -> tuple[SecretUse, ...]:
                 found.append(SecretUse(f"spec.external.{member}", ref.name, ref.key))
     for number, sink in enumerate(spec.alarms.sinks if spec.alarms else ()):
         found.append(SecretUse(f"spec.alarms.sinks[{number}].urlRef", sink.url_ref.name, sink.url_ref.key))
-    return tuple(found)
+    return (*found, *_backup_secrets(spec))
+
+
+def target_field(number: int) -> str:
+    """Path of a bucket in a spec."""
+    return f"spec.backup.targets[{number}].s3"
+
+
+def _backup_secrets(spec: RopServerSpec) -> Iterator[SecretUse]:
+    for number, target in enumerate(spec.backup.targets if spec.backup else ()):
+        if target.s3 is None:
+            continue
+        where, bucket = target_field(number), target.s3
+        for key in CREDENTIAL_KEYS:
+            yield SecretUse(f"{where}.credentialsRef.{key}", bucket.credentials_ref.name, key)
+        if bucket.ca_ref is not None:
+            yield SecretUse(f"{where}.caRef", bucket.ca_ref.name, bucket.ca_ref.key)
 
 
 def server_ref(camera: Document) -> Ref | None:

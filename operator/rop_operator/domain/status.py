@@ -264,6 +264,14 @@ def server_facts_of(status: Mapping[str, Any]) -> ServerFacts | None:
     if not isinstance(kept, Mapping) or "interface" not in kept:
         return None
     try:
-        return ServerFacts.model_validate({**kept, "fence": 0 if kept.get("managing") else None})
+        fence = 0 if kept.get("managing") else None
+        return ServerFacts.model_validate({**kept, "fence": fence, "backup": _backup_of(status)})
     except ValidationError:
         return None
+
+
+def _backup_of(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    kept = status.get("backup")
+    if not isinstance(kept, Mapping):
+        return None
+    return {"configured": kept.get("configured"), "covered": kept.get("covers")}

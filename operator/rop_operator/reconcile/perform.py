@@ -11,6 +11,7 @@ from rop_operator.api.registry import FINALIZER
 from rop_operator.domain import provisioning
 from rop_operator.domain.plan import (
     Action,
+    ApplyBackup,
     ApplyConfig,
     Done,
     EnsureRuntime,
@@ -229,6 +230,8 @@ class ServerHands:
                 await self._server().take_management(self.manager_id, take_over)
             case ApplyConfig(members):
                 return Done(await self._server().apply_config(members))
+            case ApplyBackup(policy):
+                await self._server().apply_backup(policy)
             case ReplaceClaims(policy, uids):
                 await self._server().claim(policy, uids)
                 self.link.claimed = None if policy == "Open" else frozenset(uids)

@@ -22,7 +22,16 @@ async def _perform(_situation: Situation, action: Action, link: Link) -> Outcome
         return Failed("NotSupported", f"{type(action).__name__} is not for a KeyRotation")
     if link.server is None:
         raise PortError("Unreachable", "the server is not connected")
-    return Done(await link.server.rotate(action))
+    facts = await link.server.rotate(action)
+    _not_backed_up(link)
+    return Done(facts)
+
+
+def _not_backed_up(link: Link) -> None:
+    """New keys are in no backup until the server, looked at again, says so."""
+    if link.facts is not None and link.facts.backup is not None:
+        stale = link.facts.backup.model_copy(update={"covered": False})
+        link.facts = link.facts.model_copy(update={"backup": stale})
 
 
 ROTATIONS = Craft(_observe, rotate, _perform)

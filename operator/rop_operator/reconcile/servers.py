@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from rop_operator.api.facts import Document, Ref, ServerFacts
+from rop_operator.domain.backup import desired_backup
 from rop_operator.domain.config_map import desired_members
 from rop_operator.domain.plan import (
     Action,
@@ -174,7 +175,8 @@ class Servers:
                 await link.drop()
                 link.server, link.endpoint = self._fleet.connect(endpoint), endpoint
             assert link.server is not None
-            facts = await link.server.observe(desired_members(snapshot.spec, snapshot.secrets))
+            spec, secrets = snapshot.spec, snapshot.secrets
+            facts = await link.server.observe(desired_members(spec, secrets), desired_backup(spec, secrets))
         except PortError as error:
             interface = snapshot.spec.external.interface if snapshot.spec.external else "Management"
             facts = ServerFacts(interface=interface, error=error.message, error_reason=error.reason)

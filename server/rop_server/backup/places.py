@@ -27,7 +27,12 @@ class Places:
             folder = Path(str(place.directory))
             check_place(self.directory, folder)
             return DirectoryTarget(folder)
-        return S3Target(place.s3, credentials or self._stored(place), self.loopback)
+        stored = credentials or self.credentials(place)
+        if stored is None:
+            raise ArchiveError(
+                Reason.TARGET_REFUSED, f"the credentials of target {place.name} are missing; set them again"
+            )
+        return S3Target(place.s3, stored, self.loopback)
 
     def inside(self, path: str) -> bool:
         """Whether a path lies in the data directory."""
@@ -37,10 +42,9 @@ class Places:
         """Whether nothing is missing to open a target."""
         return place.s3 is None or (self.directory.root / place.credentials_file).is_file()
 
-    def _stored(self, place: Place) -> Credentials:
+    def credentials(self, place: Place) -> Credentials | None:
+        """The stored credentials of a bucket, None when there are none that can be used."""
         try:
             return decode_credentials(json.loads((self.directory.root / place.credentials_file).read_bytes()))
         except (OSError, ValueError):
-            raise ArchiveError(
-                Reason.TARGET_REFUSED, f"the credentials of target {place.name} are missing; set them again"
-            ) from None
+            return None

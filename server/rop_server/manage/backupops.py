@@ -44,6 +44,10 @@ class Backing(Protocol):
         """Set the policy. Raises ConfigError, then nothing is changed."""
         ...
 
+    def same(self, raw: Mapping[str, Any]) -> bool:
+        """Whether this is the policy, credentials included. Raises ConfigError."""
+        ...
+
     async def clear(self) -> None:
         """Remove the policy."""
         ...
@@ -95,15 +99,20 @@ class BackupOperations:
 
     async def put_backup(self, request: web.Request) -> web.Response:
         """Set the policy."""
-        body = await read_object(request, "policy")
-        policy = body.get("policy")
-        if not isinstance(policy, dict):
-            raise invalid("policy", "must be an object")
+        policy = await _policy(request)
         try:
             await self._backing.put(policy)
         except ConfigError as error:
-            raise ManageError(422, "invalid_config", str(error), error.member, error.rule) from None
+            raise _unusable(error) from None
         return reply(self._backing.status())
+
+    async def compare_backup(self, request: web.Request) -> web.Response:
+        """Whether this is the policy."""
+        policy = await _policy(request)
+        try:
+            return reply({"same": self._backing.same(policy)})
+        except ConfigError as error:
+            raise _unusable(error) from None
 
     async def delete_backup(self, _request: web.Request) -> web.Response:
         """Remove the policy."""
@@ -190,6 +199,17 @@ class BackupOperations:
             raise invalid("credentials", str(error)) from None
         except (Unknown, ArchiveError) as error:
             raise _refusal(error) from None
+
+
+async def _policy(request: web.Request) -> dict[str, Any]:
+    policy = (await read_object(request, "policy")).get("policy")
+    if not isinstance(policy, dict):
+        raise invalid("policy", "must be an object")
+    return policy
+
+
+def _unusable(error: ConfigError) -> ManageError:
+    return ManageError(422, "invalid_config", str(error), error.member, error.rule)
 
 
 def _target(request: web.Request) -> str:

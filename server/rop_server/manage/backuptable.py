@@ -32,6 +32,16 @@ BACKUP_OPERATIONS = (
         fenced=True,
     ),
     Operation(
+        "POST",
+        "/backup/compare",
+        "compare_backup",
+        "Whether this is the present policy, credentials included; a bucket without them is compared without.",
+        "Control",
+        body=ref("BackupRequest"),
+        reply=of(same=FLAG),
+        replies={422: "`invalid_config` with field and rule."},
+    ),
+    Operation(
         "DELETE",
         "/backup",
         "delete_backup",

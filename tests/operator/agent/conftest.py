@@ -51,12 +51,17 @@ class Host:
 
     def write(self, **cameras: dict[str, Any]) -> None:
         """The server and these cameras, one file."""
-        server = self.document("RopServer", "home", host="127.0.0.1", ports=self.ports)
+        server = self.server_document()
         found = [self.document("Camera", n, serverRef={"name": "home"}, **spec) for n, spec in cameras.items()]
         text = yaml.safe_dump_all([server, *found], sort_keys=False)
         temporary = self.fleet / ".all"
         temporary.write_text(text)
         temporary.replace(self.fleet / "all.yaml")
+
+    def server_document(self, **spec: Any) -> dict[str, Any]:
+        """The RopServer; nobody mourns its keys."""
+        demo = [{"edge": "NoBackup", "value": "home"}]
+        return self.document("RopServer", "home", host="127.0.0.1", ports=self.ports, acknowledge=demo, **spec)
 
     def document(self, kind: str, name: str, **spec: Any) -> dict[str, Any]:
         metadata = {"name": name, "namespace": "video"}

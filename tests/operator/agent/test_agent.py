@@ -86,13 +86,7 @@ def test_ports_of_a_server_that_never_ran_can_be_changed(host: Any) -> None:
 
 def test_secrets_reach_the_server_and_nothing_else(host: Any) -> None:
     folder = host.secrets / "video" / "alarm"
-    server = host.document(
-        "RopServer",
-        "home",
-        host="127.0.0.1",
-        ports=host.ports,
-        alarms={"sinks": [{"name": "ops", "urlRef": {"name": "alarm", "key": "url"}}]},
-    )
+    server = host.server_document(alarms={"sinks": [{"name": "ops", "urlRef": {"name": "alarm", "key": "url"}}]})
     (host.fleet / "server.yaml").write_text(yaml.safe_dump(server))
     host.start("--stop-servers")
     host.reaches("RopServer", "home", "Accepted", "False", "SecretNotFound")

@@ -50,13 +50,16 @@ def spawn(log: Path, *command: str) -> "subprocess.Popen[bytes]":
         )
 
 
+NO_BACKUP = [{"edge": "NoBackup", "value": "home"}]
+
+
 def server(**spec: Any) -> dict[str, Any]:
     ports = dict(zip(PORT_MEMBERS, free_ports(len(PORT_MEMBERS)), strict=True))
     return {
         "apiVersion": "rop.dev/v1alpha1",
         "kind": "RopServer",
         "metadata": {"name": "home"},
-        "spec": {"host": "127.0.0.1", "ports": ports, **spec},
+        "spec": {"host": "127.0.0.1", "ports": ports, "acknowledge": NO_BACKUP, **spec},
     }
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from rop_operator.api.facts import Document, Ref
+from rop_operator.api.facts import BackupFacts, Document, Ref
 from rop_operator.documents import load, parse_all
 from rop_operator.domain.describe import describe, totals
 from rop_operator.domain.plan import (
@@ -134,3 +134,30 @@ def test_renaming_writes_nothing_to_the_device(scene: Any, site: Any, a_device: 
     new = documents(CAMERA.replace("front-door", "porch"))
     plans = dict(plan_for(new, current, scene.now))
     assert sum(a.device_writes for plan in plans.values() for a in plan.actions) == 0
+
+
+BACKUP = """
+apiVersion: rop.dev/v1alpha1
+kind: RopServer
+metadata: {name: home, namespace: video}
+spec:
+  host: rop.example.net
+  backup:
+    recipients: [{name: a, key: age1qqqqqqqqqqqq}, {name: b, key: age1zzzzzzzzzzzz}]
+    targets: [{name: disk, directory: {path: /mnt/backup}}]
+"""
+
+
+def test_a_backup_policy_is_shown_when_it_changes(scene: Any, site: Any, a_device: Any) -> None:
+    site.facts = site.facts.model_copy(update={"backup": BackupFacts(configured=False)})
+    current = stored(scene, site, a_device)
+    plan = dict(plan_for(documents(BACKUP), current, scene.now))[HOME]
+    assert [describe(a) for a in plan.actions] == ["back the keys up to disk, to be opened by a, b"]
+    site.document = replace(site.document, spec=documents(BACKUP)[0].spec)
+    site.facts = site.facts.model_copy(update={"backup": BackupFacts(configured=True, covered=True)})
+    site.status()
+    plan = dict(plan_for(documents(BACKUP), [site.document, scene.document], scene.now))[HOME]
+    assert plan.actions == ()
+    moved = BACKUP.replace("/mnt/backup", "/mnt/other")
+    plan = dict(plan_for(documents(moved), [site.document, scene.document], scene.now))[HOME]
+    assert len(plan.actions) == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rop_operator.api.facts import Document, Ref, RotationFacts
+from rop_operator.api.facts import BackupFacts, Document, Ref, RotationFacts
 from rop_operator.domain.operation import Situation, Step, decide, ended, run_status
 from rop_operator.domain.plan import Done, Failed, RotateStep, Wait
 from rop_operator.domain.rotation import PATHS, preview, rotate
@@ -88,15 +88,25 @@ def test_every_item_goes_its_path_to_the_end(site: Any, item: str) -> None:
 
 def test_new_keys_are_used_only_after_they_are_backed_up(run: Run) -> None:
     run.at("Prepared")
-    run.site.facts = run.site.facts.model_copy(update={"keys_backed_up": False})
+    run.site.facts = run.site.facts.model_copy(update={"backup": BackupFacts(covered=False)})
     assert run.step is not None
     assert run.step.actions == ()
     run.settle()
     assert run.condition("Progressing") == ("False", "BackupRequired")
-    run.site.facts = run.site.facts.model_copy(update={"keys_backed_up": True})
+    run.site.facts = run.site.facts.model_copy(update={"backup": BackupFacts(covered=True)})
     assert run.order.step == "CrossSign"
     run.settle()
     assert [phase["name"] for phase in run.document.status["phases"]] == ["Prepared", "BackedUp"]
+
+
+def test_a_demo_rotates_without_a_backup(run: Run) -> None:
+    run.at("Prepared")
+    run.site.facts = run.site.facts.model_copy(update={"backup": BackupFacts(covered=False)})
+    run.site.spec(acknowledge=[{"edge": "NoBackup", "value": "other"}])
+    assert run.step is not None
+    assert run.step.reason == "BackupRequired"
+    run.site.spec(acknowledge=[{"edge": "NoBackup", "value": "home"}])
+    assert run.order.step == "CrossSign"
 
 
 def test_the_rest_waits_until_the_canaries_have_it(run: Run, a_camera: Any) -> None:

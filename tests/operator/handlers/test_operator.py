@@ -26,7 +26,12 @@ def server(site: Any, **spec: Any) -> dict[str, Any]:
         "apiVersion": "rop.dev/v1alpha1",
         "kind": "RopServer",
         "metadata": {"name": "home"},
-        "spec": {"host": "127.0.0.1", "external": external, **spec},
+        "spec": {
+            "host": "127.0.0.1",
+            "external": external,
+            "acknowledge": [{"edge": "NoBackup", "value": "home"}],
+            **spec,
+        },
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rop_operator.api.facts import (
+    BackupFacts,
     CertificateFacts,
     DeviceFacts,
     Document,
@@ -140,7 +141,10 @@ class Core:
         default_factory=lambda: {item: RotationFacts(item, 1) for item in PATHS}
     )
     rotation_error: PortError | None = None
-    keys_backed_up: bool | None = None
+    backup: BackupFacts | None = None
+    policy: Mapping[str, Any] | None = None
+    backup_error: PortError | None = None
+    covers_new_keys: bool = True
     calls_held: asyncio.Event | None = None
     certificate_ends: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(days=90))
 
@@ -163,6 +167,13 @@ class Core:
         known = self.devices[uid]
         fact = SettingFact(value=value, at=datetime.now(UTC))
         self.device(uid, known.state, settings={**known.settings, name: fact})
+
+    def backup_facts(self, wanted: Mapping[str, Any] | None) -> BackupFacts | None:
+        """None for a server that makes no backups."""
+        if self.backup is None:
+            return None
+        differs = wanted is not None and wanted != self.policy
+        return self.backup.model_copy(update={"differs": differs, "configured": self.policy is not None})
 
     def tell(self, type_: str, uid: str | None = None) -> None:
         device = self.devices.get(uid) if uid else None
@@ -192,7 +203,7 @@ class FakeServer:
         if self.held is None or self.held != self.core.fence:
             raise PortError("Fenced", "a newer manager writes")
 
-    async def observe(self, expected: Mapping[str, Any]) -> ServerFacts:
+    async def observe(self, expected: Mapping[str, Any], backup: Mapping[str, Any] | None = None) -> ServerFacts:
         core = self.core
         if not core.reachable:
             return ServerFacts(interface=core.interface, error="no answer", error_reason="Unreachable")
@@ -209,7 +220,7 @@ class FakeServer:
             config=core.config,
             config_differs=tuple(sorted(n for n, v in expected.items() if core.config.get(n) != v)),
             features=("settings", "claims", "events", "config"),
-            keys_backed_up=core.keys_backed_up,
+            backup=core.backup_facts(backup),
         )
 
     async def devices(self) -> Sequence[DeviceFacts]:
@@ -237,6 +248,13 @@ class FakeServer:
         self.core.calls.append(("apply_config", dict(members)))
         self.core.config |= members
         return {"applied": list(members), "restart": [], "unchanged": []}
+
+    async def apply_backup(self, policy: Mapping[str, Any]) -> None:
+        self._write()
+        self.core.calls.append(("apply_backup", dict(policy)))
+        if self.core.backup_error is not None:
+            raise self.core.backup_error
+        self.core.policy = dict(policy)
 
     async def claim(self, policy: str, uids: Sequence[str]) -> None:
         self._write()
@@ -285,6 +303,8 @@ class FakeServer:
         else:
             known = replace(known, target=order.generation, phase=phase)
         self.core.rotations[order.item] = known
+        if self.core.backup is not None and not self.core.covers_new_keys:
+            self.core.backup = self.core.backup.model_copy(update={"covered": False})
         return known
 
     async def initialization_session(self, uid: str) -> Session:

@@ -1,12 +1,13 @@
 """The engine as a whole: what it does to servers and cameras, what it never does, and what survives a kill."""
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from rop_operator.api.facts import Ref, SettingFact
+from rop_operator.api.facts import BackupFacts, Ref, SettingFact
 from rop_operator.ports import PortError
 
 UID = "95270001ABCDEFGH"
@@ -389,3 +390,34 @@ async def test_a_session_for_a_hand_over_from_elsewhere(world: Any) -> None:
     assert early.value.reason == "ServerNotReady"
     await world.reaches(world.home, "Ready")
     assert (await world.engine.session(world.home, UID)).document["uid"] == UID
+
+
+POLICY = {
+    "recipients": [{"name": "a", "key": "age1qqqqqqqqqqqq"}, {"name": "b", "key": "age1zzzzzzzzzzzz"}],
+    "targets": [
+        {
+            "name": "offsite",
+            "s3": {"endpoint": "https://s3.example.net", "bucket": "rop", "credentialsRef": {"name": "s3"}},
+        }
+    ],
+}
+
+
+async def test_a_backup_policy_is_set_with_its_credentials_and_again_when_they_change(world: Any) -> None:
+    world.core.backup = BackupFacts()
+    world.secrets.values = {"s3.accessKey": b"adder\n", "s3.secretKey": b"first"}
+    world.server(backup=POLICY)
+    world.start()
+    await world.reaches(world.home, "Ready", "False", "BackupMissing")
+    (call,) = world.core.made("apply_backup")
+    assert call[1]["targets"][0]["s3"]["credentials"] == {"accessKey": "adder", "secretKey": "first"}
+    world.core.backup = BackupFacts(covered=True, generation=1)
+    world.core.tell("backup.stored")
+    await world.reaches(world.home, "Ready")
+    await world.quiet()
+    assert len(world.core.made("apply_backup")) == 1
+    world.secrets.values["s3.secretKey"] = b"second"
+    world.look(world.home)
+    await world.until(lambda: len(world.core.made("apply_backup")) == 2, "set again")
+    everything = json.dumps([dict(status) for _, status in world.store.statuses]) + str(world.store.events)
+    assert not any(word in everything for word in ("adder", "first", "second"))

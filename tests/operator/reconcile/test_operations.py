@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from rop_operator.api.facts import Ref
+from rop_operator.api.facts import BackupFacts, Ref
 from rop_operator.ports import PortError
 
 NEXT = Ref("KeyRotation", "video", "next")
@@ -52,14 +52,24 @@ async def test_a_killed_engine_takes_up_where_the_server_is(world: Any) -> None:
 
 async def test_a_held_step_goes_on_once_the_server_tells(world: Any) -> None:
     world.server()
-    world.core.keys_backed_up = False
+    world.core.backup = BackupFacts(covered=False)
     rotation(world)
     world.start()
     await world.reaches(NEXT, "Progressing", "False", "BackupRequired")
     assert steps(world) == ["Prepare"]
-    world.core.keys_backed_up = True
+    world.core.backup = BackupFacts(covered=True)
     world.core.tell("backup.stored")
     await world.reaches(NEXT, "Complete")
+
+
+async def test_new_keys_count_as_lost_until_the_server_says_that_they_are_stored(world: Any) -> None:
+    world.server()
+    world.core.backup = BackupFacts(covered=True)
+    world.core.covers_new_keys = False
+    rotation(world)
+    world.start()
+    await world.reaches(NEXT, "Progressing", "False", "BackupRequired")
+    assert steps(world) == ["Prepare"]
 
 
 async def test_a_refusal_is_shown_and_changes_nothing(world: Any) -> None:

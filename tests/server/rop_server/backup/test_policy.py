@@ -112,6 +112,27 @@ async def test_a_wrong_policy_is_refused_by_field_and_changes_nothing(site: Any,
         assert not (site.directory.root / "secrets/backup-offsite.json").exists()
 
 
+async def test_a_policy_is_compared_with_its_credentials(site: Any, shelf: Path) -> None:
+    async with site.running():
+        policy = site.policy(shelf, {"name": "offsite", "s3": S3})
+        await site.call("PUT", "/backup", {"policy": policy})
+
+        async def same(**changes: Any) -> Any:
+            altered = policy
+            for path, value in changes.items():
+                altered = changed(altered, path.replace("__", "."), value)
+            return await site.call("POST", "/backup/compare", {"policy": altered})
+
+        assert await same() == (200, {"same": True})
+        assert await same(retention={"keepLast": 14}) == (200, {"same": True})
+        assert await same(targets__1__s3__credentials__secretKey="another") == (200, {"same": False})
+        assert await same(targets__1__s3__prefix="away") == (200, {"same": False})
+        assert await same(onChange=False) == (200, {"same": False})
+        (site.directory.root / "secrets/backup-offsite.json").unlink()
+        assert await same() == (200, {"same": False})
+        assert (await same(targets__1__s3__bucket="X"))[0] == 422
+
+
 async def test_one_recipient_must_be_named(site: Any, shelf: Path) -> None:
     async with site.running():
         policy = site.policy(shelf)

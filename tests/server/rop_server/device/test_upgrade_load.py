@@ -98,16 +98,18 @@ async def test_a_slow_link_takes_little_memory_and_corrupts_nothing(
 
     line.answers[Command.UPGRADE] = take
     line.answers[Command.SLEEP] = lambda packet: ordered.set()
-    line.writer.transport.pause_reading()
+    transport = server.hub.registry.entry(UID).signaling._transport
+    # The kernel's own choice of buffers would swallow a whole batch.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    line.writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    line.answers[Command.UPGRADE] = lambda packet: (take(packet), line.writer.transport.pause_reading())
     assert (
         await client("POST", "{device}/upgrade-session", {"upgradeFile": "E1.pak", "factoryReset": False})
     ).status == 200
-    transport = server.hub.registry.entry(UID).signaling._transport
-    # The kernel's buffers would swallow a whole batch.
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-    line.writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    most = 0
-    paused = True
+    # The camera reads nothing after the announcement until the server's own buffer is in use; then in bits.
+    await until(lambda: transport.get_write_buffer_size() > messages.SLICE_LENGTH)
+    line.answers[Command.UPGRADE] = take
+    most, paused = 0, True
     async with asyncio.timeout(60):
         while not ordered.is_set():
             most = max(most, transport.get_write_buffer_size())

@@ -95,9 +95,14 @@ async def test_keys_that_changed_are_not_covered_until_they_are_stored(site: Any
         told = await site.until("covered", lambda each: each["covered"])
         assert told["generation"] == 2
         assert told["targets"][0]["problem"] is None
+
+        def coverage() -> list[bool]:
+            return [data["covered"] for type_, data in site.events if type_ == "backup.covered"]
+
+        await site.until("event", lambda _told: len(coverage()) == 3)  # told at the end of the round
+        assert coverage() == [True, False, True]
         kinds = [type_ for type_, _ in site.events]
         assert kinds.count("backup.problem") == 1
-        assert [data["covered"] for type_, data in site.events if type_ == "backup.covered"] == [True, False, True]
 
 
 async def test_a_run_is_asked_for_once(site: Any, shelf: Path, tmp_path: Path) -> None:

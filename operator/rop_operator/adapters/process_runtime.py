@@ -113,6 +113,9 @@ class ProcessRuntime:
             if entry.process is not None and entry.process.alive():
                 self._watch(ref, entry)
                 return self._alive(entry)
+            if entry.watcher is not None:
+                # It counts the failure of the dead one first: else nobody would watch the next one.
+                await asyncio.wait([entry.watcher])
             if asyncio.get_running_loop().time() < entry.not_before:
                 return RuntimeState("Failed", entry.message, entry.endpoint)
             return await self._start(ref, entry, members, environment)

@@ -113,3 +113,10 @@ def rop_drill() -> Callable[..., Ran]:
         return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All drills of a user share a folder, and tests look at what they leave there: one after the other."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("drills"))

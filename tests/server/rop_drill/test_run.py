@@ -29,8 +29,6 @@ STEPS = [
     ),
     *("Connecting", "Commanding", "Streaming", "Alarming", "Enrolling", "Refusing"),
 ]
-# Tests here look at what drills leave in a folder that all of this user's drills share.
-pytestmark = pytest.mark.xdist_group("drills")
 SCRATCH = SHARED_MEMORY / f"rop-drill-{os.getuid()}"
 
 

@@ -48,7 +48,7 @@ from rop_server.gateway.part import GatewayPart
 from rop_server.looplag import LoopLag
 from rop_server.manage.app import build_manage_app
 from rop_server.manage.listener import ManageListener
-from rop_server.manage.trust import tls_context
+from rop_server.manage.trust import ManagementTls
 from rop_server.media.relay import Relay
 from rop_server.media.report import StreamReport
 from rop_server.media.sessions import PlaySessions, Wiring
@@ -131,6 +131,7 @@ class Server:
             self.control, site.directory, self._note, CLOCK, backups or BackupOptions()
         )
         self.manage = ManageListener(self._manage_app(backing, client_report))
+        self.management_tls: ManagementTls | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
 
@@ -190,9 +191,9 @@ class Server:
             return
         host, _, number = listen.rpartition(":")
         host = host.strip("[]")
-        context = tls_context(directory.manage, host, CLOCK.wall())
+        self.management_tls = ManagementTls(directory.manage, host, CLOCK.wall())
         try:
-            await self.manage.start_tcp(host, int(number), context)
+            await self.manage.start_tcp(host, int(number), self.management_tls.context)
         except OSError as error:
             raise port_error(int(number), "rop.management.listen", error) from error
 
@@ -292,6 +293,8 @@ class Server:
         if CLOCK.monotonic() >= self._certificate_due:
             self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
             self.renew_certificate()
+            if self.management_tls is not None and self.management_tls.keep(CLOCK.wall()):
+                log.info("management-certificate", message="renewed")
 
     def _apply(self, config: Config, ours: RopSettings) -> None:
         """Put the live members in force."""

@@ -15,46 +15,59 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rop_data import atomic
 
 VALID = timedelta(days=825)
+AUTHORITY_VALID = timedelta(days=20 * 365)
 RENEW = timedelta(days=60)
 SKEW = timedelta(days=1)
+_AUTHORITY_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rop-server management")])
 
 
-def tls_context(folder: Path, host: str, now: float) -> ssl.SSLContext:
-    """The server context of `folder` (`ca.pem`, `cert.pem`, `key.pem`), made or renewed when needed.
+class ManagementTls:
+    """The server context of `folder` (`ca.pem`, `cert.pem`, `key.pem`), kept valid while it is in use.
 
-    Files that an administrator put there are used as they are while they are valid. `now` in epoch seconds.
+    Files that an administrator put there are used as they are until they end; ours are renewed long before, under
+    the same CA, so that those who trust `ca.pem` notice nothing.
     """
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    if not _usable(certificate, key, datetime.fromtimestamp(now, UTC)):
-        _issue(folder, host, datetime.fromtimestamp(now, UTC))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    return context
+
+    def __init__(self, folder: Path, host: str, now: float) -> None:
+        """`now` in epoch seconds, here and below."""
+        self._folder, self._host = folder, host
+        self._presented = b""
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.keep(now)
+
+    def keep(self, now: float) -> bool:
+        """Renew when due and present what is in the folder from the next handshake on; True when that changed."""
+        certificate, key = self._folder / "cert.pem", self._folder / "key.pem"
+        if not _usable(certificate, key, datetime.fromtimestamp(now, UTC)):
+            _issue(self._folder, self._host, datetime.fromtimestamp(now, UTC))
+        found = certificate.read_bytes()
+        if found == self._presented:
+            return False
+        self.context.load_cert_chain(certificate, key)
+        self._presented = found
+        return True
 
 
 def _usable(certificate: Path, key: Path, now: datetime) -> bool:
     if not certificate.exists() or not key.exists():
         return False
-    ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    return ends - now > RENEW
+    found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    margin = RENEW if found.issuer == _AUTHORITY_NAME else timedelta(0)
+    return found.not_valid_after_utc - now > margin
 
 
 def _issue(folder: Path, host: str, now: datetime) -> None:
-    """A new CA each time and a certificate under it; the CA's key is thrown away, so nothing else can be signed.
-
-    Written in the order ca, key, certificate: `_usable` looks at the last one, so a crash between is made good.
+    """A new key and certificate, written in the order key, certificate, which stands for both: while it is absent
+    or old the next look makes both anew.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "cert.pem").unlink(missing_ok=True)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rop-server management")])
-    authority = _builder(ca_name, ca_name, ca_key.public_key(), now)
-    authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    authority = authority.add_extension(_usage(signs=True), critical=True)
-    ca = authority.sign(ca_key, hashes.SHA256())
+    ca_key, ca = _authority(folder, now)
+    key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
-    leaf = _builder(name, ca_name, key.public_key(), now)
+    ends = min(now + VALID, ca.not_valid_after_utc)
+    leaf = _builder(name, ca.subject, key.public_key(), now, ends)
     leaf = leaf.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     leaf = leaf.add_extension(_usage(signs=False), critical=True)
     leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -62,23 +75,44 @@ def _issue(folder: Path, host: str, now: datetime) -> None:
     leaf = leaf.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
     )
-    secret = key.private_bytes(
+    atomic.write(folder / "key.pem", _private(key))
+    signed = leaf.sign(ca_key, hashes.SHA256())
+    atomic.write(folder / "cert.pem", signed.public_bytes(serialization.Encoding.PEM))
+
+
+def _authority(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """The CA of this folder; a new one when there is none whose key we have, or it ends before a certificate."""
+    certificate, secret = folder / "ca.pem", folder / "ca.key.pem"
+    if certificate.exists() and secret.exists():
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        key = serialization.load_pem_private_key(secret.read_bytes(), None)
+        fits = key.public_key() == found.public_key() and found.not_valid_after_utc - now > RENEW
+        if fits and isinstance(key, ec.EllipticCurvePrivateKey):
+            return key, found
+    made_key = ec.generate_private_key(ec.SECP256R1())
+    public = made_key.public_key()
+    builder = _builder(_AUTHORITY_NAME, _AUTHORITY_NAME, public, now, now + AUTHORITY_VALID)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    made = builder.add_extension(_usage(signs=True), critical=True).sign(made_key, hashes.SHA256())
+    atomic.write(secret, _private(made_key))
+    atomic.write(certificate, made.public_bytes(serialization.Encoding.PEM))
+    return made_key, made
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    pem = serialization.Encoding.PEM
-    atomic.write(folder / "ca.pem", ca.public_bytes(pem))
-    atomic.write(folder / "key.pem", secret)
-    atomic.write(folder / "cert.pem", leaf.sign(ca_key, hashes.SHA256()).public_bytes(pem))
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, ends: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - SKEW)
-        .not_valid_after(now + VALID)
+        .not_valid_after(ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

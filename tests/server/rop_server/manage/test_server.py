@@ -10,17 +10,22 @@ import socket
 import ssl
 import stat
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from openapi_spec_validator import validate
 
 from rop_server.manage.listener import ManageListener
 from rop_server.manage.openapi import document
 from rop_server.manage.operations import OPERATIONS
-from rop_server.manage.trust import tls_context
+from rop_server.manage.trust import ManagementTls
 
 UID = "95270000000TEST1"
 SECRETS = ("authCode.signKey", "deviceAuth.deviceKeys", "alarm.notificationURL")
@@ -294,7 +299,7 @@ async def test_a_stop_answers_waiting_polls(app: Any, book: Any, tmp_path: Path)
 
 async def test_tcp_needs_tls_and_a_token(app: Any, book: Any, tmp_path: Path, clock: Any) -> None:
     listener = ManageListener(app)
-    await listener.start_tcp("127.0.0.1", 0, tls_context(tmp_path / "manage", "127.0.0.1", time.time()))
+    await listener.start_tcp("127.0.0.1", 0, ManagementTls(tmp_path / "manage", "127.0.0.1", time.time()).context)
     assert stat.S_IMODE((tmp_path / "manage" / "key.pem").stat().st_mode) == 0o600
     trust = ssl.create_default_context(cafile=str(tmp_path / "manage" / "ca.pem"))
     trust.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -323,14 +328,80 @@ async def test_tcp_needs_tls_and_a_token(app: Any, book: Any, tmp_path: Path, cl
         await listener.stop()
 
 
+DAY = 86400.0
+
+
 def test_the_tcp_certificate_is_kept_while_valid(tmp_path: Path) -> None:
     folder, now = tmp_path / "manage", time.time()
-    tls_context(folder, "rop.example.net", now)
-    first = (folder / "cert.pem").read_bytes()
-    tls_context(folder, "rop.example.net", now + 86400)
+    tls = ManagementTls(folder, "rop.example.net", now)
+    first, trusted = (folder / "cert.pem").read_bytes(), (folder / "ca.pem").read_bytes()
+    assert not tls.keep(now + 764 * DAY)
     assert (folder / "cert.pem").read_bytes() == first
-    tls_context(folder, "rop.example.net", now + 800 * 86400)
+    assert tls.keep(now + 766 * DAY)
     assert (folder / "cert.pem").read_bytes() != first
+    assert (folder / "ca.pem").read_bytes() == trusted
+    assert stat.S_IMODE((folder / "ca.key.pem").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("lost", ["cert.pem", "key.pem"])
+def test_a_tcp_certificate_cut_short_is_made_again(tmp_path: Path, lost: str) -> None:
+    folder, now = tmp_path / "manage", time.time()
+    ManagementTls(folder, "rop.example.net", now)
+    trusted = (folder / "ca.pem").read_bytes()
+    (folder / lost).unlink()
+    ManagementTls(folder, "rop.example.net", now)
+    assert (folder / lost).exists()
+    assert (folder / "ca.pem").read_bytes() == trusted
+
+
+def test_files_of_an_administrator_are_used_until_they_end(tmp_path: Path) -> None:
+    ours, theirs, now = tmp_path / "manage", tmp_path / "theirs", time.time()
+    ManagementTls(ours, "rop.example.net", now)
+    key, pem = _self_signed(now, days=40)
+    tls = ManagementTls(theirs, "rop.example.net", now)
+    (theirs / "key.pem").write_bytes(key)
+    (theirs / "cert.pem").write_bytes(pem)
+    assert tls.keep(now)
+    assert not tls.keep(now + 39 * DAY)
+    assert (theirs / "cert.pem").read_bytes() == pem
+    assert tls.keep(now + 41 * DAY)
+
+
+def _self_signed(now: float, days: int) -> tuple[bytes, bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rop.example.net")])
+    begins = datetime.fromtimestamp(now, UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, begins, begins + timedelta(days=days))
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return secret, made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+async def test_the_tcp_port_presents_a_renewed_certificate_and_open_connections_go_on(
+    app: Any, tmp_path: Path
+) -> None:
+    folder, now = tmp_path / "manage", time.time()
+    tls, listener = ManagementTls(folder, "127.0.0.1", now), ManageListener(app)
+    await listener.start_tcp("127.0.0.1", 0, tls.context)
+    trust = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=trust)
+        return reader, writer, writer.get_extra_info("ssl_object").getpeercert(True)
+
+    try:
+        reader, writer, before = await connect()
+        (folder / "cert.pem").unlink()
+        assert tls.keep(now)
+        _, again, after = await connect()
+        assert after != before
+        writer.write(b"GET /manage/v1/health HTTP/1.1\r\nHost: server\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 200")
+        writer.close()
+        again.close()
+    finally:
+        await listener.stop()
 
 
 async def test_firmware_is_listed_and_deleted(manage: Any, firmware: Any) -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from rop_operator.adapters.fleet_transport import SUN_PATH_LIMIT
 from rop_operator.adapters.host_database import timestamp
 from rop_operator.adapters.host_store import HostStore
-from rop_operator.api.facts import Found, Ref, Session
+from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.api.registry import API_VERSION, kind_called
 from rop_operator.domain.deletion import deletion_refused
 from rop_operator.errors import DocumentsRefused
@@ -49,6 +49,10 @@ class Operations(Protocol):
         """What answers on the LAN."""
         ...
 
+    def devices(self, server: Ref) -> Sequence[DeviceFacts]:
+        """Every device that a server has ever seen."""
+        ...
+
 
 class AgentSocket:
     """The application and its listener."""
@@ -72,6 +76,7 @@ class AgentSocket:
         application.router.add_get("/v1/events", self._events)
         application.router.add_get("/v1/watch", self._watch)
         application.router.add_post("/v1/servers/{namespace}/{name}/initialization-session", self._session)
+        application.router.add_get("/v1/servers/{namespace}/{name}/devices", self._devices)
         application.router.add_post("/v1/discover", self._discover)
         return application
 
@@ -143,11 +148,20 @@ class AgentSocket:
         since, wait = _number(request.query.get("since", "0")), _number(request.query.get("wait", "0"))
         return web.json_response(await self._store.watch(int(since), min(MAX_WAIT, wait)))
 
-    async def _session(self, request: web.Request) -> web.Response:
-        body = await _object(request)
+    def _server(self, request: web.Request) -> Ref:
         server = Ref("RopServer", request.match_info["namespace"], request.match_info["name"])
         if self._store.object(server) is None:
             raise PortError("NotFound", f"there is no {server}")
+        return server
+
+    async def _devices(self, request: web.Request) -> web.Response:
+        devices = self._operations.devices(self._server(request))
+        items = [d.model_dump(mode="json", by_alias=True, exclude_none=True) for d in devices]
+        return web.json_response({"items": items})
+
+    async def _session(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        server = self._server(request)
         session = await self._operations.session(server, str(body.get("uid", "")))
         log.info("initialization session", extra={"uid": session.uid[:16], "peer": _peer(request)})
         answer = {"document": dict(session.document), "expiresAt": timestamp(session.expires_at)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rop_operator.api.facts import Found, Ref, Session
+from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 
 Object = dict[str, Any]
 # What is shown of metadata, in this order; the rest differs between hosts and says nothing to a user.
@@ -120,6 +120,10 @@ class Backend(Protocol):
 
     async def session(self, server: Ref, uid: str) -> Session:
         """An initialization session of that server for a camera."""
+        ...
+
+    async def devices(self, server: Ref) -> Sequence[DeviceFacts]:
+        """Every device that a server has ever seen."""
         ...
 
     async def discover(self, seconds: float) -> Sequence[Found]:

@@ -13,11 +13,11 @@ from rop_operator.adapters.fleet_management import ManagementServer
 from rop_operator.adapters.kube_api import APPLY, KubeApi, KubeError, load_credentials
 from rop_operator.adapters.kube_secrets import REFERABLE, KubeSecrets
 from rop_operator.adapters.kube_store import document_of, moment, object_path
-from rop_operator.api.facts import Found, Ref, Session
+from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.api.registry import API_VERSION, GROUP, KINDS, VERSION, Kind, kind_of
 from rop_operator.cli.backend import Applied, ApplyRefused, Check, EventRow, Object, Refusal, ref_of
 from rop_operator.domain.deletion import deletion_refused
-from rop_operator.ports import Endpoint, PortError
+from rop_operator.ports import Endpoint, PortError, Server
 
 FIELD_MANAGER = "ropctl"
 PAGE = 500
@@ -119,6 +119,23 @@ class ClusterBackend:
 
         A server of ours is spoken to in the name of its present manager, which stays the manager.
         """
+        client = await self._connect(server)
+        try:
+            if isinstance(client, ManagementServer):
+                await client.act_for_manager()
+            return await client.initialization_session(uid)
+        finally:
+            await client.close()
+
+    async def devices(self, server: Ref) -> Sequence[DeviceFacts]:
+        """Straight from the server."""
+        client = await self._connect(server)
+        try:
+            return await client.devices()
+        finally:
+            await client.close()
+
+    async def _connect(self, server: Ref) -> Server:
         item = await self.get(server)
         external = (item or {}).get("spec", {}).get("external")
         if not external:
@@ -126,13 +143,7 @@ class ClusterBackend:
                 "ServerNotFound", f"{server} has no spec.external, so its server cannot be reached from here"
             )
         endpoint = await self._endpoint(server.namespace, external)
-        client = HttpFleet(allow_loopback=True, allow_unix=False).connect(endpoint)
-        try:
-            if isinstance(client, ManagementServer):
-                await client.act_for_manager()
-            return await client.initialization_session(uid)
-        finally:
-            await client.close()
+        return HttpFleet(allow_loopback=True, allow_unix=False).connect(endpoint)
 
     async def _endpoint(self, namespace: str, external: Mapping[str, Any]) -> Endpoint:
         secrets = KubeSecrets(self._api)

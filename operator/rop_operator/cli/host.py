@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rop_operator.adapters.fleet_transport import Transport
-from rop_operator.api.facts import Found, Ref, Session
+from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.cli.backend import Applied, ApplyRefused, Check, EventRow, Object, Refusal, ref_of
 from rop_operator.ports import Endpoint, PortError
 
@@ -99,6 +99,13 @@ class HostBackend:
         path = f"/v1/servers/{server.namespace}/{server.name}/initialization-session"
         answer = await self._good("POST", path, body={"uid": uid})
         return session_of(uid, answer)
+
+    async def devices(self, server: Ref) -> Sequence[DeviceFacts]:
+        """What the agent holds of a server's devices."""
+        from rop_operator.adapters.fleet_management import device_facts
+
+        answer = await self._good("GET", f"/v1/servers/{server.namespace}/{server.name}/devices")
+        return [facts for item in answer["items"] if (facts := device_facts(item)) is not None]
 
     async def discover(self, seconds: float) -> Sequence[Found]:
         """Discovery by the agent."""

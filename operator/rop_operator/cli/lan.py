@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
 from rop_operator.api.facts import Found, Ref, Session
 from rop_operator.api.registry import kind_called
 from rop_operator.cli.backend import Backend, Object, condition
+from rop_operator.cli.inventory import import_cameras
 from rop_operator.cli.read import fetch
 from rop_operator.cli.show import print_data, print_table, safe
 from rop_operator.cli.target import EXIT_ERROR, Target, command, effective_namespace
@@ -59,6 +61,10 @@ def _lan(address: str, port: int, cidrs: str, allow_loopback: bool) -> Lan:
 @click.command("discover")
 @click.option("--seconds", default=3.0, show_default=True, help="How long to listen.")
 @click.option("--from-host", is_flag=True, help="Discover on the LAN of the agent's machine instead of here.")
+@click.option(
+    "--import", "folder", type=click.Path(path_type=Path), help="Write Camera files here for those without one."
+)
+@click.option("--server", metavar="NAME", help="--import: their RopServer [default: the only one].")
 @lan_options
 @command
 async def discover(
@@ -66,6 +72,8 @@ async def discover(
     target: Target,
     seconds: float,
     from_host: bool,
+    folder: Path | None,
+    server: str | None,
     discovery_address: str,
     discovery_port: int,
     lan_cidrs: str,
@@ -73,8 +81,12 @@ async def discover(
 ) -> None:
     """List the cameras that answer on the LAN, and the Camera each belongs to.
 
+    --import also takes those that a server knows without a Camera, writes no file twice, and touches no device:
+    look at the files, then apply them.
+
     \b
-    Example: ropctl discover
+    Examples: ropctl discover
+              ropctl discover --import fleet --server home
     Exit codes: 0; 1 when the network cannot be used; 64 usage.
     """
     if from_host:
@@ -82,6 +94,9 @@ async def discover(
     else:
         lan = _lan(discovery_address, discovery_port, lan_cidrs, allow_loopback)
         found = await lan.discover(seconds)
+    if folder is not None:
+        await import_cameras(backend, target, folder, server, found)
+        return
     owners = await _owners(backend)
     rows = [[safe(f.uid), safe(f.address), str(f.port), owners.get(f.uid, "-")] for f in _distinct(found)]
     if target.output in ("json", "yaml"):

@@ -10,6 +10,7 @@ import click
 from rop_operator.api.facts import Ref
 from rop_operator.api.registry import KINDS, Kind, kind_called
 from rop_operator.cli.backend import Backend, Check, Object, condition, ref_of
+from rop_operator.cli.inventory import print_inventory
 from rop_operator.cli.show import describe_lines, print_data, print_events, print_objects, print_table, safe
 from rop_operator.cli.target import EXIT_ERROR, Target, command, effective_namespace
 from rop_operator.ports import PortError
@@ -42,19 +43,37 @@ async def fetch(backend: Backend, ref: Ref) -> Object:
 @click.command("get")
 @click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]...")
 @click.option("--all-namespaces", "-A", is_flag=True, help="Of every namespace.")
+@click.option("--all", "everything", is_flag=True, help="Cameras: also those without a Camera, and the LAN's.")
+@click.option("--lan-seconds", default=2.0, show_default=True, help="--all: so long on the engine's LAN; 0: not.")
 @command
-async def get(backend: Backend, target: Target, what: tuple[str, ...], all_namespaces: bool) -> None:
+async def get(
+    backend: Backend,
+    target: Target,
+    what: tuple[str, ...],
+    all_namespaces: bool,
+    everything: bool,
+    lan_seconds: float,
+) -> None:
     """Show objects: which are not fine, and why.
+
+    --all lists every camera that a server or the LAN has ever shown. CLAIM: Claimed (a Camera names it), Enrolled
+    (a server knows it, no Camera does), Revoked (the same, and denied), Found (on the LAN only).
 
     \b
     Examples: ropctl get cameras
               ropctl get camera front-door -o yaml
+              ropctl get cameras --all
     Exit codes: 0; 1 when one is not there or nothing answers; 64 usage.
     """
     kind, names = parse_names(what)
     if names and all_namespaces:
         raise click.UsageError("a name lies in one namespace: leave out --all-namespaces")
+    if everything and (names or kind.kind != "Camera"):
+        raise click.UsageError("--all is for `get cameras`, without names")
     namespace = None if all_namespaces else await effective_namespace(backend, target)
+    if everything:
+        await print_inventory(backend, target, namespace, lan_seconds)
+        return
     if names:
         items = [await fetch(backend, Ref(kind.kind, namespace or "", name)) for name in names]
     else:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rop_operator.api.facts import Found, Ref, Session
+from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.ports import Clock, Fleet, Lan, PortError, Runtime, Secrets, Store
 from rop_operator.reconcile.cameras import Cameras
 from rop_operator.reconcile.operations import Craft, Operations
@@ -161,6 +161,13 @@ class Engine:
         if link is None or link.server is None:
             raise PortError("ServerNotReady", f"{server} is not connected; see its conditions")
         return await link.server.initialization_session(uid)
+
+    def devices(self, server: Ref) -> Sequence[DeviceFacts]:
+        """Every device that a server has ever seen, without asking it again. PortError."""
+        link = self._servers.links.get(server)
+        if link is None or not link.listed:
+            raise PortError("ServerNotReady", f"{server} is not connected; see its conditions")
+        return list(link.devices.values())
 
     async def discover(self, seconds: float) -> Sequence[Found]:
         """What answers on the LAN. PortError."""

@@ -2,17 +2,43 @@
 
 import itertools
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROPCTL = Path(sys.executable).parent / "ropctl"
+from free_ports import free_ports
+
+BIN = Path(sys.executable).parent
+ROPCTL = BIN / "ropctl"
+LOOPBACK_BROADCAST = "127.255.255.255"
+UID = "9527000100000001"
 NUMBERS = itertools.count(1)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def poll(what: str, read: Callable[[], Any], patience: float = 40.0) -> None:
+    deadline = time.monotonic() + patience
+    while not read():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        threading.Event().wait(0.1)
+
+
+def spawn(log: Path, *command: str) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
 
 
 @pytest.fixture
@@ -52,3 +78,78 @@ def on_cluster(ropctl: Run, control_plane: Any, namespace: str) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def discovery() -> list[str]:
+    """Flags by which ropctl and agent find virtual cameras."""
+    (port,) = free_ports(1, socket.SOCK_DGRAM)
+    return ["--allow-loopback", "--discovery-address", LOOPBACK_BROADCAST, "--discovery-port", str(port)]
+
+
+@pytest.fixture
+def on_host(ropctl: Run, tmp_path: Path, discovery: list[str]) -> Iterator[Run]:
+    """`ropctl` with an agent of its own; a virtual camera that waits for its set-up is on the LAN."""
+    fleet, state = tmp_path / "fleet", tmp_path / "state"
+    fleet.mkdir()
+    (fleet / "README.yaml").write_text("# documents go here\n")
+    camera_flags = (
+        "--state",
+        str(tmp_path / "front-door"),
+        "--uid",
+        UID,
+        "--setup-port",
+        "0",
+        "--reconnect-min",
+        "0.2",
+    )
+    processes = [
+        spawn(
+            tmp_path / "agent.log",
+            "rop-agent",
+            *("--dir", str(fleet), "--state", str(state), "--stop-servers", "--lan-cidrs", "127.0.0.0/8"),
+            *discovery,
+        ),
+        spawn(tmp_path / "camera.log", "ropsim", "camera", *camera_flags, *discovery[1:]),
+    ]
+
+    def run(*args: str, stdin: str | None = None, expect: int | None = 0) -> Any:
+        return ropctl("--state", str(state), "-n", "video", *args, stdin=stdin, expect=expect)
+
+    try:
+        poll("the agent listens", (state / "agent.sock").exists)
+        poll("the camera listens", (tmp_path / "front-door" / "ready.json").exists)
+        yield run
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(30)
+
+
+@pytest.fixture
+def until() -> Run:
+    """`until(what, read)`: wait until `read()` is true."""
+    return poll
+
+
+@pytest.fixture
+def uid() -> str:
+    """UID of the virtual camera beside `on_host`."""
+    return UID
+
+
+@pytest.fixture
+def spawned(tmp_path: Path) -> Iterator[Run]:
+    """`spawned(program, *args)`: a process that is ended with the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str) -> Any:
+        processes.append(spawn(tmp_path / f"{command[0]}-{len(processes)}.log", *command))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait(30)

@@ -27,6 +27,7 @@ COMMANDS = [
     ("discover",),
     ("provision",),
     ("qr",),
+    ("export",),
     ("secret", "set"),
 ]
 
@@ -48,6 +49,7 @@ def test_every_command_has_help_with_an_example_and_exit_codes(ropctl: Run, word
         (["apply"], "--filename"),
         (["--state", "x", "--context", "y", "get", "cam"], "give one of them"),
         (["get", "cam", "x", "-A"], "one namespace"),
+        (["get", "rs", "--all"], "get cameras"),
         (["delete", "cam"], "Give their names"),
         (["delete"], "give KIND NAME"),
         (["secret", "set", "../x", "key"], "NAME and KEY"),

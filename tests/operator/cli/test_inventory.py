@@ -1,0 +1,104 @@
+"""Every camera that was ever seen, imported as documents and exported again, with a real agent, server and cameras."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from free_ports import free_ports
+
+Run = Callable[..., Any]
+PORTS = (
+    *("getCAHttps", "getCertHttps", "registerHttps", "keepAliveTCP", "signalingTLS"),
+    *("streamTLS", "streamTCP", "clientRtsp", "clientHttp"),
+)
+ENROLLED = ["KNOWN00000000000", "KNOWN00000000001"]
+
+
+def document(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "rop.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture
+def site(on_host: Run, spawned: Run, until: Run) -> Iterator[Run]:
+    """A server that lets any camera enrol, with two that did and have no Camera."""
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    demo = [{"edge": "NoBackup", "value": "home"}]
+    home = document(
+        "RopServer", "home", host="127.0.0.1", ports=ports, enrolment={"policy": "Open"}, acknowledge=demo
+    )
+    on_host("apply", "--wait", "-f", "-", stdin=yaml.safe_dump(home))
+    url = f"http://127.0.0.1:{ports['clientHttp']}"
+    fleet: subprocess.Popen[bytes] = spawned(
+        "ropsim", "fleet", "--devices", "2", "--prefix", "KNOWN", "--url", url, "--seconds", "0"
+    )
+
+    def both_online() -> bool:
+        return [row["state"] for row in rows(on_host) if row["uid"] in ENROLLED] == ["Online", "Online"]
+
+    until("two cameras are enrolled", both_online)
+    yield on_host
+    fleet.send_signal(signal.SIGTERM)
+
+
+def rows(on_host: Run) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(on_host("get", "cameras", "--all", "-o", "json").stdout)["items"]
+    return found
+
+
+def test_what_nobody_claimed_is_seen_imported_and_claimed_without_a_write(
+    site: Run, tmp_path: Path, until: Run, uid: str
+) -> None:
+    claimed = [
+        document("Camera", "gate", serverRef={"name": "home"}, uid="NEVERSEEN0000000"),
+        document("Camera", "hall", serverRef={"name": "home"}, uid=ENROLLED[1]),
+    ]
+    site("apply", "-f", "-", stdin=yaml.safe_dump_all(claimed))
+    until("hall may be revoked", lambda: "revoke" in site("get", "camera", "hall", "-o", "json").stdout)
+    site("delete", "camera", "hall")
+    seen = {row["uid"]: (row["claim"], row["state"]) for row in rows(site)}
+    assert seen == {
+        "NEVERSEEN0000000": ("Claimed", "NeverSeen"),
+        ENROLLED[0]: ("Enrolled", "Online"),
+        ENROLLED[1]: ("Revoked", "Offline"),
+        uid: ("Found", "NeverSeen"),
+    }
+    table = site("get", "cameras", "--all").stdout.splitlines()
+    assert table[0].split()[:4] == ["UID", "CLAIM", "CAMERA", "SERVER"]
+    assert len(table) == 5
+
+    folder = tmp_path / "imported"
+    args = ("discover", "--from-host", "--seconds", "2", "--import", str(folder))
+    assert [line.split()[-1] for line in site(*args).stdout.splitlines()] == ["written"] * 3
+    assert [line.split()[-1] for line in site(*args).stdout.splitlines()] == ["kept"] * 3
+    denied = yaml.safe_load((folder / f"cam-{ENROLLED[1].lower()}.yaml").read_text())
+    assert denied["spec"]["access"] == "Denied"
+    planned = json.loads(site("plan", "-f", str(folder), "-o", "json", expect=2).stdout)
+    assert planned["totals"] == planned["totalsLater"] == {"writes": 0, "wakes": 0, "reboots": 0}
+    site("apply", "-f", str(folder))
+    until("all are claimed", lambda: [row["claim"] for row in rows(site)] == ["Claimed"] * 4)
+    log = (tmp_path / "front-door" / "device.log").read_text()
+    assert "setup" not in {json.loads(line)["event"] for line in log.splitlines()}
+
+
+def test_exported_documents_come_back_as_the_same_bytes(site: Run, tmp_path: Path) -> None:
+    camera = document("Camera", "gate", uid="0000000000001234", serverRef={"name": "home"}, displayName="1E5")
+    camera["metadata"] |= {"labels": {"place": "yard", "answer": "no"}, "annotations": {"note": "a: b"}}
+    site("apply", "-f", "-", stdin=json.dumps(camera))
+    first = site("export").stdout
+    site("apply", "-f", "-", stdin=first)
+    assert site("export").stdout == first
+    one, two = tmp_path / "one", tmp_path / "two"
+    site("export", "--dir", str(one))
+    site("apply", "-f", str(one))
+    site("export", "--dir", str(two))
+    names = sorted(path.name for path in one.iterdir())
+    assert names == ["video.camera.gate.yaml", "video.ropserver.home.yaml"]
+    assert [(one / n).read_bytes() for n in names] == [(two / n).read_bytes() for n in names]
+    assert "status" not in first
+    assert {line.split()[-1] for line in site("export", "--dir", str(one)).stdout.splitlines()} == {"unchanged"}

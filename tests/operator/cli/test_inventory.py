@@ -1,4 +1,4 @@
-"""Every camera that was ever seen, imported as documents and exported again, with a real agent, server and cameras."""
+"""Every camera that was ever seen, imported as documents and exported again, on a real host."""
 
 import json
 import signal

@@ -414,11 +414,12 @@ def alarm_sinks(data: bytes) -> None:
     shown = data.decode("utf-8", "replace")
     with contextlib.suppress(ConfigError):
         check_url(shown, "url")
-    assert masked(shown).count("***") == 1
+    told = masked(shown)
+    assert told == "***" or (told.endswith("/***") and "?" not in told and "@" not in told)
     with contextlib.suppress(ValueError):
         key_bytes(shown)
-    told = outcome_of(503, shown)
-    assert told.retry_after is None or 0 <= told.retry_after <= MAX_RETRY_AFTER_S
+    outcome = outcome_of(503, shown)
+    assert outcome.retry_after is None or 0 <= outcome.retry_after <= MAX_RETRY_AFTER_S
 
 
 def raw_commands(data: bytes) -> None:

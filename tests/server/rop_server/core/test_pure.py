@@ -158,12 +158,31 @@ def test_guess_limiter_forgets_and_is_bounded() -> None:
     assert len(limiter._failures) == ADDRESSES_REMEMBERED
 
 
-def test_gate() -> None:
-    gate = Gate(total=3, by_address=2)
+def test_gate_counts_by_address_and_in_all() -> None:
+    heard: list[int] = []
+    gate = Gate(total=6, by_address=2)
+    gate.room.append(lambda: heard.append(gate.open))
     first, second = gate.enter("a"), gate.enter("a")
     assert first is not None and second is not None and gate.enter("a") is None
-    third = gate.enter("b")
-    assert third is not None and gate.full and gate.enter("c") is None
+    others = [gate.enter(each) for each in ("b", "c", "d", "e")]
+    assert all(others) and gate.full and gate.enter("f") is None
     first.release()
     first.release()
-    assert gate.open == 2 and gate.enter("a") is not None
+    assert gate.open == 5 and heard == [5]
+    second.release()
+    assert gate.enter("a") is not None and heard == [5]
+
+
+def test_gate_keeps_places_for_those_who_come_late() -> None:
+    gate = Gate(total=4096, by_address=1024)
+    for number in range(20_000):
+        gate.enter(f"10.0.0.{number % 20}")
+    assert 19 * 195 <= gate.open <= 20 * 196
+    assert all(gate.enter("10.0.1.1") for _ in range(90))
+
+
+def test_gate_takes_an_ipv6_network_for_one_address() -> None:
+    gate = Gate(total=100, by_address=2)
+    assert gate.enter("2001:db8::1") and gate.enter("2001:db8:0:0:ffff::1%eth0")
+    assert gate.enter("2001:db8::2") is None
+    assert gate.enter("2001:db8:0:1::1") and gate.enter("192.0.2.1")

@@ -127,7 +127,7 @@ class Listener:
         return self._sock.fileno() >= 0
 
     def resume(self) -> None:
-        """Accept (again); called at start and by the ticker."""
+        """Accept (again): at start, when there is room, and after a failure by the ticker."""
         if not self._reading and self.listening and not self._gate.full:
             self._loop.add_reader(self._sock.fileno(), self._accept)
             self._reading = True

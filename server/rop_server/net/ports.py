@@ -111,6 +111,7 @@ class DevicePorts:
         }
         for listener in self.listeners.values():
             listener.resume()
+            self.gate.room.append(listener.resume)
 
     def ready(self) -> dict[str, bool]:
         """Whether each port listens, by its name in config.json."""

@@ -130,6 +130,27 @@ async def test_idle_crowd_of_one_address_is_cut_at_its_limit(site: Any, friend: 
     await _still_well(site, friend)
 
 
+async def test_idle_crowd_of_many_addresses_leaves_places(site: Any, friend: Any, new_camera: Any) -> None:
+    """However many they are, a camera from elsewhere comes in while they still sit there."""
+    loop = asyncio.get_running_loop()
+    late = await new_camera("95270000000LATE1")
+    await site.until(lambda: site.net.gate.open == 0)
+    site.net.gate._total = 84
+    crowd = []
+    for number in range(400):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.bind((f"127.0.1.{number % 20 + 1}", 0))
+        await loop.sock_connect(sock, ("127.0.0.1", site.ports[PLAIN[number % 2]]))
+        crowd.append(sock)
+    await site.until(lambda: site.net.gate.open == 80)
+    assert (await (await late.signaling()).ask(Command.HEARTBEAT)).status == 200
+    assert site.net.gate.open == 80
+    for sock in crowd:
+        sock.close()
+    await site.until(lambda: site.net.gate.open == 0)
+
+
 def _lines() -> int:
     gc.collect()
     return sum(isinstance(each, KeepAliveLine | StreamTcpLine) for each in gc.get_objects())

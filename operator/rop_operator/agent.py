@@ -24,6 +24,8 @@ from rop_operator.adapters.host_store import HostStore
 from rop_operator.adapters.lan import LIMITED_BROADCAST, NetworkLan, interfaces
 from rop_operator.adapters.log_lines import log_as_json
 from rop_operator.adapters.process_runtime import ProcessRuntime
+from rop_operator.adapters.supervisor import Supervisor
+from rop_operator.adapters.systemd_runtime import SystemdRuntime
 from rop_operator.reconcile.engine import Engine
 
 log = logging.getLogger("rop_agent")
@@ -38,6 +40,7 @@ class Options:
 
     folder: Path
     state: Path
+    servers: Path
     secrets: Path
     lan_cidrs: tuple[str, ...]
     discovery_address: str
@@ -45,6 +48,7 @@ class Options:
     allow_loopback: bool
     stop_servers: bool
     server_command: tuple[str, ...]
+    runtime: str
 
 
 class Agent:
@@ -55,7 +59,7 @@ class Agent:
         self._options = options
         self._database = HostDatabase(options.state / "agent.db")
         self._store = HostStore(options.folder, self._database, watched=(options.secrets,))
-        self._runtime = ProcessRuntime(options.state / "servers", options.server_command)
+        self._runtime = runtime_of(options)
         lan = NetworkLan(
             options.lan_cidrs, options.discovery_address, options.discovery_port, options.allow_loopback
         )
@@ -89,9 +93,13 @@ class Agent:
         print(
             json.dumps({"action": "ready", "socket": str(self._options.state / "agent.sock"), **facts}), flush=True
         )
+        supervisor = Supervisor.of(os.environ)
+        supervisor.tell("READY=1")
+        tasks.add(asyncio.create_task(supervisor.feed_watchdog(stop), name="watchdog"))
         try:
             return await self._until(stop, tasks)
         finally:
+            supervisor.tell("STOPPING=1")
             await agent_socket.stop()
             if self._options.stop_servers:
                 await self._runtime.stop_all()
@@ -118,6 +126,12 @@ class Agent:
             if await self._store.get(ref) is None:
                 log.warning("stopping %s: its document is gone; its data stays", ref)
                 await self._runtime.stop(ref)
+
+
+def runtime_of(options: Options) -> ProcessRuntime | SystemdRuntime:
+    """What runs the core servers; their data is in the same place either way."""
+    made = SystemdRuntime if options.runtime == "systemd" else ProcessRuntime
+    return made(options.servers, options.server_command)
 
 
 def lock(state: Path) -> int:
@@ -175,6 +189,11 @@ def own_networks() -> tuple[str, ...]:
     "--state", required=True, type=click.Path(path_type=Path), help="Directory of the agent's own state."
 )
 @click.option(
+    "--servers",
+    type=click.Path(path_type=Path),
+    help="Directory of the data of core servers, as NAMESPACE/NAME.  [default: servers below --state]",
+)
+@click.option(
     "--secrets",
     type=click.Path(path_type=Path),
     default=Path("/etc/rop/secrets"),
@@ -190,6 +209,13 @@ def own_networks() -> tuple[str, ...]:
 @click.option("--discovery-port", default=2000, show_default=True, help="UDP port of LAN discovery.")
 @click.option("--allow-loopback", is_flag=True, help="Allow servers and cameras on loopback addresses.")
 @click.option("--stop-servers", is_flag=True, help="Stop the core servers too when the agent stops.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["process", "systemd"]),
+    default="process",
+    show_default=True,
+    help="Run core servers as processes, or as instances of the unit rop-server@.",
+)
 @click.option("--server-command", metavar="CMD", help="How to start a core server.  [default: rop-server]")
 @click.option("--verbose", is_flag=True, help="Log more.")
 def command(
@@ -198,6 +224,8 @@ def command(
     secrets: Path,
     lan_cidrs: str | None,
     server_command: str | None,
+    servers: Path | None,
+    runtime: str,
     verbose: bool,
     discovery_address: str,
     discovery_port: int,
@@ -206,7 +234,7 @@ def command(
 ) -> None:
     """Reconcile the RopServer and Camera documents of a directory on this host.
 
-    Core servers run as processes of their own and outlive the agent, unless --stop-servers is given.
+    Core servers outlive the agent, unless --stop-servers is given.
 
     \b
     Example: rop-agent --dir /etc/rop/fleet --state /var/lib/rop/agent
@@ -225,6 +253,7 @@ def command(
     options = Options(
         folder=folder.absolute(),
         state=state.absolute(),
+        servers=(servers or state / "servers").absolute(),
         secrets=secrets.absolute(),
         lan_cidrs=cidrs,
         discovery_address=discovery_address,
@@ -232,6 +261,7 @@ def command(
         allow_loopback=allow_loopback,
         stop_servers=stop_servers,
         server_command=tuple(shlex.split(server_command)) if server_command else default,
+        runtime=runtime,
     )
     sys.exit(run(options))
 

@@ -28,6 +28,7 @@ from rop_server.logpipe import LogPipe
 from rop_server.net.listener import PortInUse
 from rop_server.offline import DATA, adopt_command, check_command
 from rop_server.state.tokens import SCOPES, TokenError, TokenStore
+from rop_server.supervisor import Supervisor
 
 EX_USAGE = 64
 EX_TEMPFAIL = 75
@@ -37,6 +38,7 @@ LOG_LIMIT = 2.0
 
 def _fail(status: int, text: object) -> NoReturn:
     print(f"rop-server: {text}", file=sys.stderr)
+    Supervisor.of(os.environ).tell(f"STATUS={' '.join(str(text).split())}")
     sys.exit(status)
 
 

@@ -59,6 +59,7 @@ from rop_server.net.tls import TlsContexts
 from rop_server.rtsp.listener import RtspService
 from rop_server.sinkcontrol import SinkControl
 from rop_server.state.book import FactsBook
+from rop_server.supervisor import Supervisor
 from rop_wire.auth import ca_hash
 
 log = structlog.get_logger("rop.server")
@@ -132,6 +133,7 @@ class Server:
         )
         self.manage = ManageListener(self._manage_app(backing, client_report))
         self.management_tls: ManagementTls | None = None
+        self.supervisor = Supervisor()
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
 
@@ -270,6 +272,7 @@ class Server:
         loop = asyncio.get_running_loop()
         self._ticker = loop.call_later(1.0, self._tick)
         duties = (
+            self.supervisor.alive,
             self.ports.tick,
             self.play.tick,
             self.passes.tick,
@@ -384,8 +387,11 @@ async def serve(
         ports = {name: server.site.config.port(name) for name in server.ready()}
         log.info("ready", message="ok", host=server.site.config.server_host, ports=ports)
         server.tell_environment(os.environ)
+        server.supervisor = Supervisor.of(os.environ)
+        server.supervisor.tell("READY=1")
         with _on_hangup(server):
             await stop.wait()
+        server.supervisor.tell("STOPPING=1")
         log.info("stopping", message="ok")
     log.info("stopped", message="ok")
 

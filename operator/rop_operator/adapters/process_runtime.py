@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import json
 import os
-import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,27 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from rop_operator.adapters.process_table import ProcessId, find_process, terminate, wait_end
+from rop_operator.adapters.server_folder import STEADY, ServerFolder, folder_of, known_below, last_line, passed_on
 from rop_operator.api.facts import Ref
-from rop_operator.ports import Endpoint, RuntimeState
+from rop_operator.ports import RuntimeState
 
-CONFIGURE_TIMEOUT = 120.0
 STOP_GRACE = 20.0
 BACKOFF_FIRST, BACKOFF_MOST = 1.0, 60.0
-STEADY = 30.0
 MAX_LOG = 32 * 1024 * 1024
 TAIL = 4096
-# Names of documents have no underscore, so these are never the data directory of another server.
-RECORD, LOG = "_record.json", "_server.log"
-_SAFE = re.compile(r"[-._a-z0-9]{1,253}")
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONUNBUFFERED")
+# Names of documents have no underscore, so this is never the data directory of another server.
+LOG = "_server.log"
 
 
 @dataclass
-class Entry:
-    """One server: what the record on disk says, and how its last starts went."""
+class Entry(ServerFolder):
+    """One server: what is kept of it on disk, and how its last starts went."""
 
-    folder: Path
-    record: dict[str, Any] = field(default_factory=dict)
     process: ProcessId | None = None
     child: subprocess.Popen[bytes] | None = None
     failures: int = 0
@@ -43,37 +36,16 @@ class Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def record_path(self) -> Path:
-        """The record beside the server's data."""
-        return self.folder.with_name(self.folder.name + RECORD)
-
-    @property
     def log_path(self) -> Path:
         """The server's output."""
         return self.folder.with_name(self.folder.name + LOG)
 
-    @property
-    def endpoint(self) -> Endpoint:
-        """Its management interface."""
-        return Endpoint(f"unix://{self.folder / 'run' / 'manage.sock'}", "Management")
-
     def load(self) -> None:
         """Read the record, if there is one."""
-        with contextlib.suppress(OSError, ValueError):
-            self.record = json.loads(self.record_path.read_text("utf-8"))
+        super().load()
         known = self.record.get("process")
         if isinstance(known, dict):
             self.process = ProcessId(int(known["pid"]), int(known["started"]), str(known["boot"]))
-
-    def save(self, **members: Any) -> None:
-        """Change the record durably."""
-        self.record |= members
-        temporary = self.record_path.with_suffix(".tmp")
-        with open(temporary, "w", encoding="utf-8", opener=_private) as file:
-            json.dump(self.record, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.record_path)
 
 
 class ProcessRuntime:
@@ -88,16 +60,11 @@ class ProcessRuntime:
 
     def folder(self, ref: Ref) -> Path:
         """Data directory of a server. ValueError for names that are no file names."""
-        if not (_SAFE.fullmatch(ref.namespace) and _SAFE.fullmatch(ref.name)) or ref.name in (".", ".."):
-            raise ValueError(f"{ref} cannot be a directory name")
-        return self._root / ref.namespace / ref.name
+        return folder_of(self._root, ref)
 
     def known(self) -> list[Ref]:
         """Servers that have ever been started here."""
-        return [
-            Ref("RopServer", p.parent.name, p.name.removesuffix(RECORD))
-            for p in sorted(self._root.glob(f"*/*{RECORD}"))
-        ]
+        return known_below(self._root)
 
     def _entry(self, ref: Ref) -> Entry:
         if ref not in self._entries:
@@ -128,17 +95,13 @@ class ProcessRuntime:
     async def _start(
         self, ref: Ref, entry: Entry, members: Mapping[str, Any], environment: Mapping[str, str]
     ) -> RuntimeState:
-        entry.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         entry.process = find_process(("--data", str(entry.folder)))
         if entry.process is not None:
             self._remember(ref, entry, entry.process)
             return RuntimeState("Starting", None, entry.endpoint)
-        if not entry.record.get("steady") and not self._adopted(entry):
-            entry.save(phase="Configuring")
-            failure = await self._configure(entry, members, environment)
-            if failure is not None:
-                return self._failed(ref, entry, failure)
-            entry.save(phase="Configured")
+        failure = await entry.prepare(self._command, members, environment)
+        if failure is not None:
+            return self._failed(ref, entry, failure)
         _bound_log(entry.log_path)
         try:
             entry.child = self._spawn(entry)
@@ -155,38 +118,6 @@ class ProcessRuntime:
         entry.save(process={"pid": process.pid, "started": process.started, "boot": process.boot})
         self._watch(ref, entry)
 
-    @staticmethod
-    def _adopted(entry: Entry) -> bool:
-        """A data directory that somebody put there before our first start is taken as it is."""
-        return "phase" not in entry.record and (entry.folder / "config.json").exists()
-
-    async def _configure(
-        self, entry: Entry, members: Mapping[str, Any], environment: Mapping[str, str]
-    ) -> str | None:
-        """Prepare the data directory; None on success, else the reason. Secrets travel on standard input."""
-        command = (*self._command, "configure", "--data", str(entry.folder), "--patch", "-")
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env={**_environment(), **environment},
-            )
-        except OSError as error:
-            return f"{self._command[0]}: {error.strerror}"
-        try:
-            said, _ = await asyncio.wait_for(
-                process.communicate(json.dumps(dict(members)).encode()), CONFIGURE_TIMEOUT
-            )
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            return "rop-server configure did not end in time"
-        if process.returncode == 0:
-            return None
-        return f"rop-server configure ended with status {process.returncode}: {_last_line(said)}"
-
     def _spawn(self, entry: Entry) -> subprocess.Popen[bytes]:
         """A session of its own, so that neither the agent's end nor its terminal reaches the server."""
         descriptor = os.open(entry.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -197,7 +128,7 @@ class ProcessRuntime:
                 stdout=descriptor,
                 stderr=descriptor,
                 start_new_session=True,
-                env=_environment(),
+                env=passed_on(),
                 cwd="/",
             )
         finally:
@@ -233,10 +164,8 @@ class ProcessRuntime:
 
     @staticmethod
     def _note_steady(entry: Entry, now: float) -> None:
-        """A server that once ran for a while is no longer configured from outside: cameras may know it."""
-        lived = entry.process is not None and now - entry.started_at > STEADY
-        if lived and not entry.record.get("steady"):
-            entry.save(steady=True)
+        if entry.process is not None:
+            entry.note_steady(now - entry.started_at)
 
     @staticmethod
     def _last_words(entry: Entry) -> str:
@@ -244,7 +173,7 @@ class ProcessRuntime:
         try:
             with entry.log_path.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-                last = _last_line(file.read())
+                last = last_line(file.read())
         except OSError:
             last = ""
         how = "the server ended" if status is None else f"the server ended with status {status}"
@@ -283,29 +212,6 @@ class ProcessRuntime:
         for entry in self._entries.values():
             if entry.child is not None and entry.child.poll() is None:
                 entry.child.returncode = 0  # it runs on without us: no warning about a child left behind
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-
-
-def _last_line(said: bytes) -> str:
-    """The last line of an output for people; of a JSON log line its message."""
-    lines = [line for line in said.decode("utf-8", errors="replace").splitlines() if line.strip()]
-    if not lines:
-        return ""
-    try:
-        document = json.loads(lines[-1])
-    except ValueError:
-        return lines[-1][:500]
-    if not isinstance(document, dict):
-        return lines[-1][:500]
-    said_by_it = [str(document[k]) for k in ("message", "error", "event", "action", "remedy") if document.get(k)]
-    return "; ".join(said_by_it)[:500] or lines[-1][:500]
 
 
 def _bound_log(path: Path) -> None:

@@ -117,11 +117,15 @@ class HostBackend:
         folder = self._secrets / namespace / name
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            owner = self._secrets.stat()
             handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
             with os.fdopen(handle, "wb") as file:
                 file.write(value)
                 file.flush()
                 os.fsync(file.fileno())
+            if os.geteuid() == 0:  # the agent reads it as the user that the directory belongs to
+                for path in (folder.parent, folder, temporary):
+                    os.chown(path, owner.st_uid, owner.st_gid)
             Path(temporary).replace(folder / key)
         except OSError as error:
             raise PortError(

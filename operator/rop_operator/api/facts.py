@@ -102,6 +102,7 @@ class DeviceFacts(_Wire):
     pinned_root: PinnedRoot | None = None
     registered_at: datetime | None = None
     access: Literal["Allowed", "Denied"] = "Allowed"
+    denied_at: datetime | None = None
     claimed: bool = False
     wakes: int = 0
     last_wake: datetime | None = None

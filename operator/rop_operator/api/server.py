@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -42,6 +43,7 @@ PlayUrlPrefix = Annotated[
         800,
     ),
 ]
+MOMENT = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 LogLevel = Literal["Info", "Error", "Debug", "Warning"]
 
 
@@ -221,6 +223,19 @@ class External(Model):
     )
 
 
+class DeletionGuard(Model):
+    """Cameras that are deleted at once beyond both limits are held, and their devices stay allowed, until
+    MassDeletion is acknowledged.
+    """
+
+    min_cameras: Annotated[int, between(1, 100_000, "minCameras")] = 5
+    """Fewer than so many are never held."""
+    percent: Annotated[int, between(1, 100, "percent")] = 10
+    """Share of the server's cameras that may go unasked. 100: the guard is off."""
+    window: Annotated[str, lasting(60, 86400, "window", "10m")] = "10m"
+    """Those revoked so lately count as well."""
+
+
 class ServerAcknowledgement(Model):
     """A dangerous change, written down. It authorises exactly this value and nothing else."""
 
@@ -233,14 +248,24 @@ class ServerAcknowledgement(Model):
         "RetireKey",
         "SingleRecipient",
         "NoBackup",
+        "MassDeletion",
     ]
     """Which change."""
     value: Annotated[str, matching(r"[!-~]{1,255}", "value has 1 to 255 printable characters and no blanks", 255)]
     """The exact thing: HostChange the new host, PortChange `member:port`, TakeOver the present manager's id,
     DeleteServer the name of this object, RetireRoot the fingerprint of the root that is given up, RetireKey
     `ITEM:GENERATION` of what is given up, SingleRecipient the name of the only one who can open archives, NoBackup
-    the name of this object: its keys may be lost, for a demo.
+    the name of this object: its keys may be lost, for a demo. MassDeletion the moment that status.deletions.hold
+    tells: what was deleted until then is cut off.
     """
+    relations: ClassVar[tuple[Relation, ...]] = (
+        Relation(
+            cel=f"self.edge != 'MassDeletion' || self.value.matches('^{MOMENT}$')",
+            message="MassDeletion takes the moment that status.deletions.hold tells, such as 2026-01-31T12:00:00Z",
+            check=lambda m: m.edge != "MassDeletion" or re.fullmatch(MOMENT, m.value) is not None,
+            member="value",
+        ),
+    )
 
 
 class RopServerSpec(Model):
@@ -278,6 +303,8 @@ class RopServerSpec(Model):
     """What happens when config.json differs from this document."""
     settings_resync: Annotated[str, lasting(1, 86400, "settingsResync", "10m")] = "10m"
     """Settings of mains-powered cameras are read again after this; battery cameras are never read."""
+    deletion_guard: DeletionGuard | None = None
+    """Against deleting many cameras by accident. Left out: 5 cameras, 10 percent, 10m."""
     suspend: bool = False
     """No configuration writes; nothing is written to its cameras. Observation and revocation go on."""
     external: External | None = None

@@ -255,6 +255,15 @@ class BackupStatus(Model):
     """Where archives go."""
 
 
+class DeletionsStatus(Model):
+    """Deleted cameras that are held."""
+
+    hold: datetime
+    """What MassDeletion acknowledges: the moment of the newest deletion."""
+    held: int
+    """How many."""
+
+
 class RopServerStatus(Model):
     """What is known of a server."""
 
@@ -272,6 +281,8 @@ class RopServerStatus(Model):
     """Claims applied last."""
     backup: BackupStatus | None = None
     """Archives of its keys."""
+    deletions: DeletionsStatus | None = None
+    """Deleted cameras that are held."""
     observed: Observed | None = None
     """Facts that decisions are made from."""
     conditions: Conditions | None = None

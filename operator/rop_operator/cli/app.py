@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from rop_operator.cli import inventory, lan, read, write
+from rop_operator.cli import inventory, lan, read, undelete, write
 from rop_operator.cli.target import EXIT_ERROR, EXIT_USAGE, Target, target_options
 
 
@@ -37,7 +37,17 @@ def ropctl(context: click.Context, /, **given: str | None) -> None:
 
 
 for _command in (
-    *(write.apply, read.get, read.describe, write.delete, write.plan, write.validate, read.events, read.doctor),
+    *(
+        write.apply,
+        read.get,
+        read.describe,
+        write.delete,
+        undelete.undelete,
+        write.plan,
+        write.validate,
+        read.events,
+        read.doctor,
+    ),
     *(lan.discover, lan.provision, lan.qr, inventory.export, write.secret),
 ):
     ropctl.add_command(_command)

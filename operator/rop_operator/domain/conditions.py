@@ -71,6 +71,8 @@ REASONS: Mapping[str, str] = {
     "Drift": "The camera differs from the document and the policy is Report.",
     "DriftStorm": "Somebody else keeps writing a setting; it is left alone until what is wanted changes, or until "
     "rop.dev/requestedAt.",
+    "Counting": "The document is deleted; its server counts first how many are.",
+    "DeletionHeld": "Many cameras are deleted at once: they stay allowed until the message's entry is written.",
     "DuplicateUID": "An older Camera has this UID; delete one of the two.",
     "Expired": "The certificate has expired; the camera needs a new hand-over.",
     "ExternalRequired": "This engine cannot run servers here; write spec.external.",

@@ -54,6 +54,12 @@ def plan_deletion(snapshot: CameraSnapshot) -> Plan:
     if snapshot.server is None or not snapshot.server.reachable:
         message = "the server cannot be told to revoke the device; deletionPolicy: Orphan lets it go unrevoked"
         return Plan(wait=RETRY, findings=(Finding("Warning", "RevocationPending", message),))
+    if snapshot.departure == "Held":
+        return Plan(findings=(Finding("Warning", "DeletionHeld", snapshot.hold, "spec.deletionPolicy"),))
+    if snapshot.departure == "Unjudged":
+        return Plan(
+            findings=(Finding("Info", "Counting", "waits until its server counted what is being deleted"),)
+        )
     actions: tuple[Action, ...] = (SetAccess(snapshot.uid, "Denied"), SetFinalizer(False))
     return Plan(actions)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from rop_operator.api.facts import BackupFacts, DeviceFacts, Document, Ref, ServerFacts
@@ -13,6 +13,7 @@ from rop_operator.api.registry import kind_of
 from rop_operator.documents import Parsed
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.config_map import MASK, desired_members
+from rop_operator.domain.departures import NOBODY, SETTLE, Departures, judge
 from rop_operator.domain.operation import Situation, server_of
 from rop_operator.domain.plan import Plan, WriteSettings
 from rop_operator.domain.profile_status import ProfileSnapshot, plan_profile
@@ -98,6 +99,7 @@ class _Preview:
             if reference is not None:
                 self.by_server.setdefault(reference, []).append(document)
         self.profiles = _profiles(after.values())
+        self.departures: dict[Ref, Departures] = {}
 
     def plan(self, ref: Ref) -> Plan:
         document = self.after[ref]
@@ -168,12 +170,23 @@ class _Preview:
         same = facts.backup.configured and old is not None and old.backup == asked
         return facts.backup.model_copy(update={"differs": asked is not None and not same})
 
+    def _departures(self, server: Document) -> Departures:
+        """What the server will say to the cameras that are being deleted."""
+        if server.ref not in self.departures:
+            cameras = self.by_server.get(server.ref, [])
+            devices = {str(d.spec.get("uid")): _device(d, (), str(d.spec.get("uid"))) for d in cameras}
+            known = {uid: device for uid, device in devices.items() if device is not None}
+            snapshot = ServerSnapshot(server, self.now + timedelta(seconds=SETTLE), cameras=cameras, devices=known)
+            self.departures[server.ref] = judge(snapshot)
+        return self.departures[server.ref]
+
     def _camera(self, document: Document) -> Plan:
         reference = server_ref(document)
         server = self.after.get(reference) if reference is not None else None
         uid = document.spec.get("uid")
         siblings = self.by_server.get(reference, []) if reference is not None else []
         rivals = [d for d in siblings if d.ref != document.ref and d.spec.get("uid") == uid]
+        departures = self._departures(server) if server is not None and document.deleting else NOBODY
         return changes(
             plan_camera(
                 CameraSnapshot(
@@ -184,6 +197,8 @@ class _Preview:
                     device=_device(document, rivals, str(uid)),
                     rivals=tuple(rivals),
                     profiles=tuple(p for p in self.profiles if p.selects(document)),
+                    departure=departures.verdict(document) if document.deleting else "Released",
+                    hold=departures.message(),
                 )
             )
         )

@@ -12,6 +12,7 @@ from rop_operator.api.camera import UID_PATTERN
 from rop_operator.api.facts import Document, ServerFacts
 from rop_operator.domain.backup import judge_backup
 from rop_operator.domain.config_map import BY_MEMBER, acknowledgement, desired_members, first_start, shown
+from rop_operator.domain.departures import NOBODY, Departures, judge
 from rop_operator.domain.plan import (
     Action,
     ApplyConfig,
@@ -30,14 +31,15 @@ RETRY = 5.0
 _UID = re.compile(UID_PATTERN)
 
 
-def claims_of(cameras: Iterable[Document]) -> tuple[str, ...]:
-    """UIDs that may enrol: of allowed Cameras that are not being deleted. Reads just two members of each, because
-    a fleet has thousands of them.
+def claims_of(cameras: Iterable[Document], departures: Departures = NOBODY) -> tuple[str, ...]:
+    """UIDs that may enrol: of allowed Cameras that are not being deleted, or whose deletion is held. Reads just
+    two members of each, because a fleet has thousands of them.
     """
     found = set()
     for document in cameras:
         uid, access = document.spec.get("uid"), document.spec.get("access")
-        allowed = document.deleting is None and access in (None, "Allowed")
+        stays = document.deleting is None or departures.verdict(document) == "Held"
+        allowed = stays and access in (None, "Allowed")
         if allowed and isinstance(uid, str) and _UID.fullmatch(uid):
             found.add(uid)
     return tuple(sorted(found))
@@ -164,7 +166,10 @@ def _managed(snapshot: ServerSnapshot, facts: ServerFacts, findings: list[Findin
     if config.write:
         actions.append(ApplyConfig(config.write, shown(config.write)))
     restart = restart_members(snapshot, facts, config)
-    policy, uids = enrolment_policy(snapshot), claims_of(snapshot.cameras)
+    departures = judge(snapshot)
+    if departures.held:
+        findings.append(Finding("Warning", "DeletionHeld", departures.message(), "spec.acknowledge"))
+    policy, uids = enrolment_policy(snapshot), claims_of(snapshot.cameras, departures)
     if applied_digest(snapshot.status) != claims_digest(policy, uids, facts.instance_id):
         actions.append(ReplaceClaims(policy, uids))
     if restart and snapshot.managed and snapshot.has_runtime:

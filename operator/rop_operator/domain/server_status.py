@@ -10,6 +10,7 @@ from rop_operator.api.facts import ServerFacts
 from rop_operator.domain.backup import backup_condition, backup_status
 from rop_operator.domain.conditions import Condition, merged, timestamp
 from rop_operator.domain.config_map import public_members
+from rop_operator.domain.departures import judge
 from rop_operator.domain.plan import Done, Failed, Finding, Plan, ReplaceClaims, Wait
 from rop_operator.domain.server import (
     claims_digest,
@@ -53,6 +54,9 @@ def server_status(snapshot: ServerSnapshot, plan: Plan, outcomes: Outcomes = ())
     enrolment = _enrolment(snapshot, outcomes)
     if enrolment is not None:
         status["enrolment"] = enrolment
+    departures = judge(snapshot)
+    if departures.held:
+        status["deletions"] = {"hold": departures.hold, "held": len(departures.held)}
     conditions = _conditions(snapshot, plan, outcomes)
     status["conditions"] = merged(snapshot.status, conditions, snapshot.document.generation, snapshot.now)
     return status
@@ -135,7 +139,7 @@ def _stuck(hindrance: Finding | None, plan: Plan) -> Condition | None:
     if hindrance is not None:
         return Condition("Stalled", "True", hindrance.reason, _told(hindrance))
     for finding in plan.findings:
-        if finding.reason in ("AcknowledgementMissing", "ManagedElsewhere", "BackupMissing"):
+        if finding.reason in ("AcknowledgementMissing", "ManagedElsewhere", "BackupMissing", "DeletionHeld"):
             return Condition("Stalled", "True", finding.reason, _told(finding))
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from rop_operator.api.backup import CREDENTIAL_KEYS
 from rop_operator.api.camera import CameraSpec, WakeBudget
@@ -19,6 +19,7 @@ from rop_operator.errors import Problem
 
 DEFAULT_CODE_EXPIRY = 60.0
 NOTHING = Wanted({})
+Departure = Literal["Released", "Held", "Unjudged"]
 TALKING = frozenset({"Online", "Asleep"})
 
 
@@ -51,6 +52,7 @@ class CameraSnapshot:
     """A Camera at one moment. `server_document` None: there is no such RopServer. `server` None: not observed yet.
     `device` None: the server has never heard of it. `rivals`: other Cameras with the same UID and server.
     `claimed`: whether the server already lets this UID enrol. `profiles`: the CameraProfiles that select it.
+    `departure`: what its RopServer says to its deletion, `hold` why it is held.
     """
 
     document: Document
@@ -61,6 +63,8 @@ class CameraSnapshot:
     rivals: Sequence[Document] = ()
     claimed: bool = True
     profiles: Sequence[Profile] = ()
+    departure: Departure = "Released"
+    hold: str = ""
     wanted: Wanted = field(init=False, default=NOTHING, repr=False)
     problems: tuple[Problem, ...] = field(init=False, default=())
     parsed: CameraSpec | None = field(init=False, default=None, repr=False)

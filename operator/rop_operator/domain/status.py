@@ -22,7 +22,19 @@ from rop_operator.domain.wakes import ledger
 Outcomes = Sequence[tuple[Action, Outcome]]
 RENEWAL_OVERDUE = timedelta(days=7)
 _TERMINAL = frozenset({"Invalid", "DuplicateUID"})
-_REMEMBERED = ("state", "family", "model", "firmware", "hardware", "address", "access", "registered_at", "wakes")
+_HOLDING = frozenset({"RevocationPending", "DeletionHeld"})
+_REMEMBERED = (
+    "state",
+    "family",
+    "model",
+    "firmware",
+    "hardware",
+    "address",
+    "access",
+    "denied_at",
+    "registered_at",
+    "wakes",
+)
 
 
 def state_conditions(ready: Condition, busy: str | None, stuck: Condition | None) -> list[Condition]:
@@ -82,9 +94,10 @@ def _camera_verdicts(
 def _terminating(pending: Plan, outcomes: Outcomes) -> list[Condition]:
     refused = [o for _, o in outcomes if isinstance(o, Wait | Failed)]
     message = refused[0].message if refused else pending.findings[0].message if pending.findings else ""
-    waits = bool(refused) or any(f.reason == "RevocationPending" for f in pending.findings)
-    ready = Condition("Ready", "False", "RevocationPending" if waits else "Terminating", message)
-    return [Condition("Accepted", "True", "Accepted"), *state_conditions(ready, message, None)]
+    told = next((f.reason for f in pending.findings if f.reason in _HOLDING), "Terminating")
+    ready = Condition("Ready", "False", "RevocationPending" if refused else told, message)
+    stuck = ready if ready.reason == "DeletionHeld" else None
+    return [Condition("Accepted", "True", "Accepted"), *state_conditions(ready, message, stuck)]
 
 
 def _unserved(snapshot: CameraSnapshot) -> list[Condition]:

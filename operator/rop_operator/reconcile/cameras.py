@@ -105,6 +105,8 @@ class Cameras:
             rivals=tuple(rivals),
             claimed=link.claimed is None or uid in link.claimed,
             profiles=self._profiles.selecting(document, link.ref),
+            departure="Released" if document.deleting is None else link.departures.verdict(document),
+            hold=link.departures.message() if document.deleting is not None else "",
         )
 
     async def _run(self, ref: Ref, document: Document, link: Link) -> Run | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rop_operator.api.facts import DeviceFacts, FleetEvent, Ref, ServerFacts
+from rop_operator.domain.departures import NOBODY, Departures
 from rop_operator.ports import Endpoint, PortError, RuntimeState, Server
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,8 @@ OWN_EVENTS = ("config.", "manager.", "server.", "rotation.", "backup.")
 @dataclass
 class Link:
     """One core server. `listed`: `devices` is the whole list and followed by events. `claimed`: UIDs that may
-    enrol, None: any. `signature`: what cameras depended on when they were last told to look.
+    enrol, None: any. `signature`: what cameras depended on when they were last told to look. `departures`:
+    which deleted cameras may be revoked.
     """
 
     ref: Ref
@@ -31,6 +33,7 @@ class Link:
     claimed: frozenset[str] | None = frozenset()
     signature: tuple[object, ...] | None = None
     observer: asyncio.Task[None] | None = None
+    departures: Departures = NOBODY
 
     async def drop(self) -> None:
         """End the observation and the connection."""

@@ -10,6 +10,7 @@ from typing import Any
 from rop_operator.api.facts import Document, Ref, ServerFacts
 from rop_operator.domain.backup import desired_backup
 from rop_operator.domain.config_map import desired_members
+from rop_operator.domain.departures import judge
 from rop_operator.domain.plan import (
     Action,
     EnsureRuntime,
@@ -88,8 +89,9 @@ class Servers:
             snapshot = replace(snapshot, document=replace(stored, status=document.status))
             await put_when_different(self._store, stored, server_status(snapshot, plan, outcomes))
         self._note_claims(snapshot, link)
+        settle = self._note_departures(snapshot, link)
         self._tell_cameras(stored or document, link)
-        return min(x for x in (wait, plan.wait, LOOK_AGAIN) if x is not None)
+        return min(x for x in (wait, plan.wait, settle, LOOK_AGAIN) if x is not None)
 
     async def _perform(self, plan: Plan, link: Link) -> tuple[list[tuple[Action, Outcome]], float | None]:
         """Every action in order until one is not done; then the seconds to wait."""
@@ -221,9 +223,19 @@ class Servers:
         if snapshot.parsed is None or facts is None or facts.interface != "Management":
             link.claimed = None
             return
-        policy, uids = enrolment_policy(snapshot), claims_of(snapshot.cameras)
+        policy, uids = enrolment_policy(snapshot), claims_of(snapshot.cameras, judge(snapshot))
         if applied_digest(snapshot.status) == claims_digest(policy, uids, facts.instance_id):
             link.claimed = None if policy == "Open" else frozenset(uids)
+
+    def _note_departures(self, snapshot: ServerSnapshot, link: Link) -> float | None:
+        """Which deleted cameras may be revoked: those concerned look again. Seconds until more can be said."""
+        if not link.listed:
+            return None
+        before, link.departures = link.departures, judge(snapshot)
+        for camera in snapshot.cameras:
+            if camera.deleting and before.verdict(camera) != link.departures.verdict(camera):
+                self._camera_due(camera.ref)
+        return link.departures.settle
 
     def _tell_cameras(self, document: Document, link: Link) -> None:
         """Cameras look again when something of their server changed that concerns them."""

@@ -59,6 +59,7 @@ SCHEMAS: dict[str, Schema] = {
         ),
         registeredAt=TIME,
         access={"type": "string", "enum": ["Allowed", "Denied"]},
+        deniedAt=TIME,
         claimed=FLAG,
         wakes=NUMBER,
         lastWake=TIME,

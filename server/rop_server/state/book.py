@@ -80,7 +80,7 @@ class FactsBook:
     def _load(self) -> None:
         for uid, text in self._durable.execute("SELECT uid, facts FROM device"):
             self._records[uid] = records.from_text(uid, text)
-        self._denied = {uid for (uid,) in self._durable.execute("SELECT uid FROM denied")}
+        self._denied: dict[str, float] = dict(self._durable.execute("SELECT uid, at FROM denied"))
         self._claimed = {uid for (uid,) in self._durable.execute("SELECT uid FROM claim")}
         policy = self._durable.execute("SELECT value FROM fact WHERE name = 'policy'").fetchone()
         self._policy = OPEN if policy is None else policy[0]
@@ -99,7 +99,7 @@ class FactsBook:
                 record.certificate = Certificate(serial, *rest)
             if record.pinned_root is None and root is not None:
                 record.pinned_root, record.pinned_assumed = root, False
-        for uid in self._denied | self._claimed:
+        for uid in self._denied.keys() | self._claimed:
             if not self._hidden(uid):
                 self._record(uid)
 
@@ -145,7 +145,7 @@ class FactsBook:
         record = self._records.get(uid)
         if record is None:
             return None
-        return record.document(denied=uid in self._denied, claimed=uid in self._claimed)
+        return record.document(denied_at=self._denied.get(uid), claimed=uid in self._claimed)
 
     def claims(self) -> Claims:
         """The enrolment policy and the claimed UIDs."""
@@ -316,12 +316,12 @@ class FactsBook:
         if deny != (uid in self._denied):
             if deny:
                 self._durable.execute("INSERT OR REPLACE INTO denied VALUES (?, ?)", (uid, now))
-                self._denied.add(uid)
+                self._denied[uid] = now
             else:
                 self._durable.execute("DELETE FROM denied WHERE uid = ?", (uid,))
-                self._denied.discard(uid)
+                self._denied.pop(uid, None)
             self._tell("device.access", self._record(uid), now)
-        document = self._record(uid).document(denied=deny, claimed=uid in self._claimed)
+        document = self._record(uid).document(denied_at=self._denied.get(uid), claimed=uid in self._claimed)
         self._forget_empty(uid)
         return document
 
@@ -380,5 +380,5 @@ class FactsBook:
     def _tell(self, type_: str, record: Record, at: float) -> None:
         uid = record.uid
         self._dirty.add(uid)
-        document = record.document(denied=uid in self._denied, claimed=uid in self._claimed)
+        document = record.document(denied_at=self._denied.get(uid), claimed=uid in self._claimed)
         self.journal.append(type_, uid, at, json.dumps(document, separators=(",", ":")).encode())

@@ -115,7 +115,7 @@ class Record:
         known, self.battery = self.battery, battery
         return known is None or (known.percent, known.charge) != (battery.percent, battery.charge)
 
-    def document(self, *, denied: bool, claimed: bool) -> dict[str, Any]:
+    def document(self, *, denied_at: float | None, claimed: bool) -> dict[str, Any]:
         """The Device document of `/manage/v1/devices`."""
         battery, certificate = self.battery, self.certificate
         return {
@@ -140,7 +140,8 @@ class Record:
             "wired": self.wired,
             "capability": None if self.channels is None else {"channels": self.channels},
             "registeredAt": rfc3339(self.registered_at),
-            "access": "Denied" if denied else "Allowed",
+            "access": "Allowed" if denied_at is None else "Denied",
+            "deniedAt": rfc3339(denied_at),
             "claimed": claimed,
             "wakes": self.wakes,
             "lastWake": rfc3339(self.last_wake),

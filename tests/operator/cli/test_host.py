@@ -87,6 +87,10 @@ def test_a_camera_from_yaml_to_the_wire(
 
     on_host("delete", "camera", "front-door")
     assert "there is no Camera front-door" in on_host("get", "camera", "front-door", expect=1).stderr
+    assert "Revoked" in on_host("get", "cameras", "--all", "--lan-seconds", "0").stdout
+    said = on_host("apply", "--wait", "-f", "-", stdin=documents).stdout
+    assert "camera.rop.dev/front-door created" in said, "it is back without a visit"
+    on_host("delete", "camera", "front-door")
     assert "DeleteServer" in on_host("delete", "ropserver", "home", expect=1).stderr
 
 

@@ -46,8 +46,9 @@ def site(on_host: Run, spawned: Run, until: Run) -> Iterator[Run]:
     fleet.send_signal(signal.SIGTERM)
 
 
-def rows(on_host: Run) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(on_host("get", "cameras", "--all", "-o", "json").stdout)["items"]
+def rows(on_host: Run, *args: str) -> list[dict[str, Any]]:
+    told = on_host("get", "cameras", "--all", *args, "-o", "json").stdout
+    found: list[dict[str, Any]] = json.loads(told)["items"]
     return found
 
 
@@ -102,3 +103,38 @@ def test_exported_documents_come_back_as_the_same_bytes(site: Run, tmp_path: Pat
     assert [(one / n).read_bytes() for n in names] == [(two / n).read_bytes() for n in names]
     assert "status" not in first
     assert {line.split()[-1] for line in site("export", "--dir", str(one)).stdout.splitlines()} == {"unchanged"}
+
+
+def test_a_pruned_folder_is_held_and_comes_back(on_host: Run, spawned: Run, until: Run, tmp_path: Path) -> None:
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    demo = [{"edge": "NoBackup", "value": "home"}]
+    home = document("RopServer", "home", host="127.0.0.1", ports=ports, acknowledge=demo)
+    uids = [f"HELD{number:012d}" for number in range(8)]
+    cameras = [document("Camera", f"cam-{u[-1]}", serverRef={"name": "home"}, uid=u) for u in uids]
+    on_host("apply", "-f", "-", stdin=yaml.safe_dump_all([home, *cameras]))
+    on_host("apply", "--wait", "-f", "-", stdin=yaml.safe_dump(home))
+    url = f"http://127.0.0.1:{ports['clientHttp']}"
+
+    def states() -> set[str]:
+        return {row["state"] for row in rows(on_host, "--lan-seconds", "0")}
+
+    until("the server claims them", lambda: on_host("qr", "cam-0", "--once", expect=None).returncode == 0)
+    spawned("ropsim", "fleet", "--devices", "8", "--prefix", "HELD", "--url", url, "--seconds", "0")
+    until("all are online", lambda: states() == {"Online"})
+    stream = yaml.safe_dump_all(cameras)
+    planned = on_host("plan", "--delete", "-f", "-", stdin=stream, expect=2).stdout
+    assert planned.count("DeletionHeld") == len(cameras)
+
+    for path in (tmp_path / "fleet").glob("*camera*"):
+        path.unlink()
+
+    def reason() -> str:
+        found: str = on_host("get", "ropserver", "home").stdout
+        return found
+
+    until("the hold is told", lambda: "DeletionHeld" in reason())
+    assert states() == {"Online"}
+    assert on_host("undelete", "camera", "--held").stdout.count("is back") == len(cameras)
+    until("nothing is held", lambda: "DeletionHeld" not in reason())
+    assert {(row["claim"], row["state"]) for row in rows(on_host, "--lan-seconds", "0")} == {("Claimed", "Online")}
+    assert on_host("undelete", "camera", "cam-0", expect=1).stderr.count("not being deleted") == 1

@@ -28,6 +28,7 @@ COMMANDS = [
     ("provision",),
     ("qr",),
     ("export",),
+    ("undelete",),
     ("secret", "set"),
 ]
 

@@ -265,7 +265,8 @@ class FakeServer:
         self._write()
         self.core.calls.append(("set_access", uid, access))
         state = "Offline" if access == "Denied" else self.core.devices[uid].state
-        return self.core.device(uid, state, access=access)
+        denied_at = datetime.now(UTC) if access == "Denied" else None
+        return self.core.device(uid, state, access=access, denied_at=denied_at)
 
     async def settings(self, uid: str, write: Mapping[str, Any], read: Sequence[str], wake: bool) -> WriteResult:
         self._write()

@@ -41,6 +41,11 @@ class DataDir:
         return self.root / "alarms.db"
 
     @property
+    def rotation(self) -> Path:
+        """Where each rotation of keys is."""
+        return self.root / "rotation.json"
+
+    @property
     def run(self) -> Path:
         """Sockets and the lock."""
         return self.root / "run"

@@ -21,6 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from rop_data.config import Config, ConfigError, ignored_environment
 from rop_data.firmware import FirmwareStore
 from rop_data.layout import DataDir
+from rop_data.rotations import RotationFile
 from rop_data.settings import RopSettings
 from rop_data.store import Site, prepare
 from rop_pki import inspect
@@ -56,6 +57,9 @@ from rop_server.net.inherited import Inherited
 from rop_server.net.listener import open_socket, port_error
 from rop_server.net.ports import DEVICE_PORTS, IPV4_ANY, DevicePorts, open_device_sockets
 from rop_server.net.tls import TlsContexts
+from rop_server.rotation.assembly import assemble as assemble_rotations
+from rop_server.rotation.item import Item
+from rop_server.rotation.kept import KeptItem
 from rop_server.rtsp.listener import RtspService
 from rop_server.sinkcontrol import SinkControl
 from rop_server.state.book import FactsBook
@@ -89,7 +93,8 @@ class Server:
         config = site.config
         self.site = site
         self.book = book
-        settings = core_settings(config, site.settings)
+        self.rotation_file = RotationFile(site.directory.rotation)
+        settings = core_settings(config, site.settings, self.rotation_file)
         self.hub = Hub(settings, book, book, CLOCK)
         self.enrolment = Enrolment(settings, book, book, CLOCK, self._sign)
         self.devices = DeviceService(self.hub, self.enrolment)
@@ -131,11 +136,18 @@ class Server:
         self.backups, backing = assemble(
             self.control, site.directory, self._note, CLOCK, backups or BackupOptions()
         )
+        self.rotations = self._assemble_rotations()
         self.manage = ManageListener(self._manage_app(backing, client_report))
         self.management_tls: ManagementTls | None = None
         self.supervisor = Supervisor()
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
+
+    def _assemble_rotations(self) -> dict[Item, KeptItem]:
+        return assemble_rotations(
+            *(self.rotation_file, self.book, lambda: self.control.effective, self.control.put_keys),
+            *(self.hub.key_turns, CLOCK.wall, self._note),
+        )
 
     def _manage_app(self, backing: BackupControl, client_report: ClientReport) -> web.Application:
         return build_manage_app(
@@ -147,6 +159,7 @@ class Server:
             streams=StreamReport(self.relay, self.play, self.rtsp.connections, CLOCK.monotonic),
             backups=backing,
             gateway=self.gateway,
+            rotations=self.rotations,
             sources=(
                 self.lag.collect,
                 self._connection_metrics,
@@ -301,7 +314,7 @@ class Server:
 
     def _apply(self, config: Config, ours: RopSettings) -> None:
         """Put the live members in force."""
-        self.hub.settings = self.enrolment.settings = core_settings(config, ours)
+        self.hub.settings = self.enrolment.settings = core_settings(config, ours, self.rotation_file)
         logs.set_levels(logs.levels_of(config.raw))
         self.roster.load(config, self.control.ours.alarms)
         self.gateway.apply(self.control.ours.gateway, self.rtsp)

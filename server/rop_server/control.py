@@ -16,6 +16,7 @@ from rop_data import config as configs
 from rop_data import settings as rop_settings
 from rop_data.config import Config
 from rop_data.members import BY_NAME, MEMBERS, Apply, get, has
+from rop_data.rotations import RotationFile, old_sign_keys, retired_device_keys
 from rop_data.settings import RopSettings
 from rop_data.store import Site
 from rop_pki import inspect
@@ -46,8 +47,8 @@ def program_version() -> str:
         return "0"
 
 
-def core_settings(config: Config, ours: RopSettings) -> Settings:
-    """The members the core works with, in seconds."""
+def core_settings(config: Config, ours: RopSettings, rotations: RotationFile) -> Settings:
+    """The members the core works with, in seconds, and the keys of rotations."""
     return Settings(
         ports=Ports(
             get_ca_https=config.port("getCAHttps"),
@@ -59,8 +60,9 @@ def core_settings(config: Config, ours: RopSettings) -> Settings:
             stream_tcp=config.port("streamTCP"),
         ),
         sign_key=config.sign_key,
-        device_keys=dict(config.device_keys),
+        device_keys={**retired_device_keys(rotations), **config.device_keys},
         current_key_index=config.current_key_index,
+        old_sign_keys=old_sign_keys(rotations, config.sign_key),
         integrity=Policy(ours.integrity),
         code_life=float(config.get("authCode.expiredIn")),
         client_cert_days=float(config.get("cert.clientCertValidDays")),
@@ -195,6 +197,18 @@ class SiteControl:
             configs.save(self._site.directory.config, changed)
         self._take(changed, settings)
         return result
+
+    def put_keys(self, members: Mapping[str, Any]) -> None:
+        """Write keys over the file's present content and put them in force, those too that a patch would leave to
+        the next start. Raises ConfigError, then nothing is changed.
+        """
+        current = configs.load(self._site.directory.config)
+        changed = Config(configs.patch(current.raw, members))
+        boot = Config(configs.patch(self._boot.raw, members))
+        if changed.raw != current.raw:
+            configs.save(self._site.directory.config, changed)
+        self._boot = boot
+        self._take(changed, self.ours)
 
     async def reload(self) -> ApplyResult:
         """Take config.json and rop.json as they are. Raises ConfigError, then nothing is changed."""

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rop_data.archive.errors import ArchiveError
-from rop_data.archive.items import LEDGER, SECRETS, SIGNER, Include, certificates, included, keys_digest, kind
+from rop_data.archive.items import (
+    LEDGER,
+    SECRETS,
+    SIGNER,
+    Include,
+    certificates,
+    included,
+    keys_digest,
+    kind,
+)
 from rop_data.config import Config, ConfigError, parse
 from rop_data.layout import DataDir
 
@@ -17,6 +26,7 @@ _KINDS = frozenset(
         "config",
         "settings",
         "signer",
+        "rotation",
         "management",
         "secret",
         "included",
@@ -58,7 +68,7 @@ def observe(directory: DataDir, includes: Sequence[Include] = ()) -> Live:
         raise ArchiveError.invalid(str(failure)) from None
     certs, root = certificates(directory, config), directory.root
     wanted = [
-        *(directory.config, directory.rop, root / SIGNER, certs.root_ca / "ca.pem"),
+        *(directory.config, directory.rop, directory.rotation, root / SIGNER, certs.root_ca / "ca.pem"),
         *(certs.intermediate / name for name in ("ca.pem", "key.pem")),
         *(each for folder in (directory.manage, root / SECRETS) for each in folder.rglob("*")),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from rop_data import rotations
 from rop_data.archive.errors import ArchiveError, Reason
 from rop_data.config import Config, ConfigError, check, parse
 from rop_data.layout import CertDir, DataDir
@@ -18,6 +19,7 @@ SECRETS = "secrets"
 MAX_INCLUDED = 64 * 1024 * 1024
 SIGNER = "archive/signer.pem"
 LEDGER = "archive/ledger.json"
+ROTATION = "rotation.json"
 _DATABASES = {"state.db": "state", "alarms.db": "alarms"}
 _TABLES = frozenset({"device", "certificate", "denied", "token", "fact"})
 _SERIALS = frozenset({"serial", "index.txt", "crlnumber"})
@@ -81,7 +83,8 @@ def collect(directory: DataDir, includes: Sequence[Include] = ()) -> Items:
 
 def _paths(directory: DataDir, config: Config) -> Iterator[Path]:
     folders = (certificates(directory, config).root, directory.manage, directory.root / SECRETS)
-    singles = (directory.config, directory.rop, directory.root / SIGNER, directory.root / LEDGER)
+    own = (directory.root / name for name in (SIGNER, LEDGER, ROTATION))
+    singles = (directory.config, directory.rop, *own)
     for path in (*singles, *(each for folder in folders for each in sorted(folder.rglob("*")))):
         # Half-written files of a running server have hidden names.
         hidden = any(part.startswith(".") for part in path.relative_to(directory.root).parts)
@@ -130,7 +133,8 @@ def _copy_database(path: Path) -> bytes:
 def kind(path: str) -> str:
     """The kind of an item."""
     name = PurePosixPath(path)
-    known = {"config.json": "config", "rop.json": "settings", SIGNER: "signer", LEDGER: "ledger", **_DATABASES}
+    known = {"config.json": "config", "rop.json": "settings", SIGNER: "signer", LEDGER: "ledger"}
+    known |= {ROTATION: "rotation", **_DATABASES}
     if path in known:
         return known[path]
     folder = {"manage": "management", SECRETS: "secret", INCLUDED: "included"}.get(name.parts[0])
@@ -149,6 +153,8 @@ def identify(items: Items) -> Identity:
     try:
         config, settings = parse(_need(files, "config.json")), parse(_need(files, "rop.json"), "rop.json")
         check(config)
+        if ROTATION in files:
+            rotations.decode(files[ROTATION])
         signer = Signer(_need(files, SIGNER))
         _need(files, LEDGER)
         folder = _certificate_folder(config)
@@ -181,7 +187,8 @@ def keys_digest(files: Mapping[str, bytes]) -> str:
     folder = _certificate_folder(config)
     authorities = [files[f"{folder}/ECC/{name}"] for name in ("Root/ca.pem", "E1/ca.pem", "E1/key.pem")]
     parts = (json.dumps(secret, sort_keys=True).encode(), *authorities, files[SIGNER])
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    more = (files[ROTATION],) if ROTATION in files else ()
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in (*parts, *more))).hexdigest()
 
 
 def _certificate_folder(config: Mapping[str, object]) -> str:

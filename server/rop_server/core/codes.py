@@ -216,7 +216,7 @@ class Enrolment:
 
     def _long(self, uid: str, code: str) -> Reply | None:
         wall = self._clock.wall()
-        symbol = auth.verify_long_term(self.settings.sign_key, code, uid, wall)
+        symbol = self._verify(code, uid, wall)
         if symbol is not None:
             return _refuse(symbol, 200 if symbol == "signature_not_matched" else None)
         reason = self._admission.admit(uid, None, None, None, wall)
@@ -224,6 +224,15 @@ class Enrolment:
             return None
         self._events.refused(uid, "getCertHttps", reason, wall)
         return _refuse("code_invalid", 200)
+
+    def _verify(self, code: str, uid: str, wall: float) -> str | None:
+        """As `auth.verify_long_term`, with the signKey of now or one that is being replaced."""
+        symbol = auth.verify_long_term(self.settings.sign_key, code, uid, wall)
+        for key in self.settings.old_sign_keys:
+            if symbol != "signature_not_matched":
+                break
+            symbol = auth.verify_long_term(key, code, uid, wall)
+        return symbol
 
 
 def _refuse(symbol: str, status: int | None = None) -> Reply:

@@ -50,6 +50,7 @@ class DeviceLink:
     certificate_serial: str | None = None
     certificate_not_after: float | None = None
     wired: bool = False
+    key_index: str | None = None
 
     @property
     def asleep(self) -> bool:

@@ -30,14 +30,18 @@ class KeyTurns:
     ) -> None:
         self._clock = clock
         self._fleet = fleet
-        self._rate = rate
-        self._burst = burst
+        self._usual = self._rate, self._burst = rate, burst
         self._current: str | None = None
         self._since = self._span = 0.0
         self._tokens = float(burst)
         self._filled = clock()
         self.given = 0
         self._told: set[tuple[str, str]] = set()
+
+    def pace(self, rate: float | None) -> None:
+        """At most `rate` devices per second from now on, one at once; None: the usual pace."""
+        self._rate, self._burst = self._usual if rate is None else (rate, 1)
+        self._tokens = min(self._tokens, float(self._burst))
 
     def due(self, index: str, device: str, current: str) -> bool:
         """Whether this device (UID hash) with this index must register again now. Once True, it remains so until

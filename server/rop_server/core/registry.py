@@ -77,6 +77,7 @@ class Entry:
                 certificate_serial=certificate.serial if certificate is not None else None,
                 certificate_not_after=certificate.not_after if certificate is not None else None,
                 wired=self.wired,
+                key_index=self.keep_alive.key_index or None if self.keep_alive is not None else None,
             )
         return self._link
 

@@ -265,7 +265,7 @@ OPERATIONS: tuple[Operation, ...] = (
         replies={
             404: "`item_unknown`.",
             409: "`generation_gap`, `wrong_phase`, `backup_required`, `root_sealed`, `canary_lost`, "
-            "`still_needed` or `not_supported`; nothing is changed.",
+            "`still_needed`, `invalid_config` or `not_supported`; nothing is changed.",
         },
         fenced=True,
     ),

@@ -162,6 +162,16 @@ class FactsBook:
         ):
             yield dict(zip(("uid", "serial", "notAfter", "issuer", "by", "address", "issuedAt"), row, strict=True))
 
+    def newest_certificate(self) -> int:
+        """Number of the newest device certificate; they only grow, whatever the clock does. 0: none."""
+        newest = self._durable.execute("SELECT max(number) FROM certificate").fetchone()[0]
+        return newest or 0
+
+    def certified_since(self, number: int) -> set[str]:
+        """UIDs that were given a certificate after the one of this number."""
+        rows = self._durable.execute("SELECT DISTINCT uid FROM certificate WHERE number > ?", (number,))
+        return {uid for (uid,) in rows}
+
     # -- Admission --------------------------------------------------------------------------------
 
     def admit(

@@ -13,7 +13,7 @@ from rop_wire.messages import Channel, Support
 
 _TEXTS = ("family", "model", "firmware", "hardware", "address")
 _TIMES = ("first_seen", "last_seen", "since", "connected_at", "registered_at", "last_wake")
-_STORED = (*_TEXTS, *_TIMES, "pinned_root", "channels", "wired")
+_STORED = (*_TEXTS, *_TIMES, "pinned_root", "channels", "wired", "key_index")
 # A recorder has some dozens of channels; a device that lists more is not believed further.
 MAX_CHANNELS = 64
 ONLINE, ASLEEP, OFFLINE, NEVER_SEEN = "Online", "Asleep", "Offline", "NeverSeen"
@@ -84,6 +84,7 @@ class Record:
     last_wake: float | None = None
     channels: list[dict[str, Any]] | None = None
     wired: bool | None = None
+    key_index: str | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
 
     def take_support(self, support: Support) -> bool:
@@ -100,6 +101,8 @@ class Record:
                 setattr(self, name, intern(value[:MAX_TEXT]))
         if link.battery is not None:
             self.battery = link.battery
+        if link.key_index is not None:
+            self.key_index = intern(link.key_index)
         self._take_certificate(link)
 
     def _take_certificate(self, link: DeviceLink) -> None:

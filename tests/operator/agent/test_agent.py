@@ -1,5 +1,6 @@
 """rop-agent with a real rop-server and real virtual cameras: from files to devices, through kills and restarts."""
 
+import json
 import os
 import signal
 import socket
@@ -129,3 +130,31 @@ def test_usage_errors_are_clear(host: Any, arguments: list[str], code: int, said
     assert run.returncode == code, run.stdout + run.stderr
     assert said in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_key_rotations_from_files_move_a_battery_camera_and_end(host: Any) -> None:
+    host.camera("door", DOOR["uid"], "--battery")
+    host.write(door=DOOR)
+    host.start("--stop-servers")
+    host.reaches("Camera", "door", "Ready")
+    config = host.state / "servers" / "video" / "home" / "config.json"
+    before = json.loads(config.read_text())
+    told = {"serverRef": {"name": "home"}, "toGeneration": 2}
+    device_key = host.document("KeyRotation", "device-key-2", item="DeviceKey", **told)
+    sign_key = host.document("KeyRotation", "sign-key-2", item="SignKey", **told)
+    (host.fleet / "rotations.yaml").write_text(yaml.safe_dump_all([device_key, sign_key]))
+    host.reaches("KeyRotation", "device-key-2", "Complete")
+    host.reaches("KeyRotation", "sign-key-2", "Progressing", "True", "Rolling")
+    phases = [phase["name"] for phase in host.status("KeyRotation", "device-key-2")["phases"]]
+    assert phases[-1] in ("Retired", "Complete")
+    after = json.loads(config.read_text())
+    assert after["deviceAuth"]["currentKeyIndex"] != before["deviceAuth"]["currentKeyIndex"]
+    assert after["authCode"]["signKey"] != before["authCode"]["signKey"]
+    server = host.server_document()
+    server["spec"]["acknowledge"].append({"edge": "RetireKey", "value": "SignKey:1"})
+    (host.fleet / "all.yaml").write_text(
+        yaml.safe_dump_all([server, host.document("Camera", "door", serverRef={"name": "home"}, **DOOR)])
+    )
+    host.reaches("KeyRotation", "sign-key-2", "Complete")
+    host.reaches("Camera", "door", "Ready")
+    assert len(host.happened("door", "setup")) == 1

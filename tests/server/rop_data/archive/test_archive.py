@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from rop_data.archive.create import load
+from rop_data.archive.critical import observe
 from rop_data.archive.errors import ArchiveError, Reason
 from rop_data.archive.manifest import check_recipients, parse_recipients
 from rop_data.archive.restore import Expectation, restore
 from rop_data.archive.shelf import prune, shelve
 from rop_data.archive.target import DirectoryTarget
 from rop_data.layout import DataDir
+from rop_data.rotations import Progress, RotationFile
 from rop_data.store import prepare
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
@@ -118,6 +120,19 @@ def test_the_generation_stays_while_no_key_changes(world):
     _, first = world.archive()
     _, second = world.archive(NOW + timedelta(hours=1))
     assert first.generation == second.generation == 1
+
+
+def test_keys_that_come_are_in_the_archive_and_count_as_keys(world, expect, tmp_path):
+    world.archive()
+    assert observe(world.directory).generation == 1
+    coming = Progress(1, 2, "Prepared", 0.0, {"next": "the-key-to-come"})
+    RotationFile(world.directory.rotation).put("SignKey", coming)
+    assert observe(world.directory).generation is None, "they are in no archive"
+    path, header = world.archive(NOW + timedelta(minutes=1))
+    assert observe(world.directory).generation == header.generation == 2
+    target = tmp_path / "new"
+    restore(path, target, world.alice, expect(header))
+    assert RotationFile(DataDir(target).rotation).get("SignKey") == coming
 
 
 def test_a_lost_item_of_the_site_is_noticed_when_an_archive_is_made(world):

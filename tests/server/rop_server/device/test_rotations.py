@@ -1,0 +1,131 @@
+"""Rotations of a whole server with a camera that lives through them, ordered over the management interface."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from rop_server.app import running
+from rop_server.rotation.item import Item, Order, Step
+from rop_wire import messages
+from rop_wire.commands import Command
+from rop_wire.packet import Packet
+from rop_wire.provisioning import CertificateReply, Refusal
+
+UID = "95270000000TEST1"
+Take = Callable[..., Awaitable[tuple[int, Any]]]
+
+
+@pytest.fixture
+async def take(server: Any, manage: Any) -> Take:
+    """Order one step of an item."""
+    _, manager = await manage("PUT", "/manager", {"id": "engine"})
+
+    async def order(item: str, step: str, generation: int = 2, **more: Any) -> tuple[int, Any]:
+        body = {"step": step, "toGeneration": generation, **more}
+        told: tuple[int, Any] = await manage("POST", f"/rotations/{item}", body, fence=str(manager["fence"]))
+        return told
+
+    return order
+
+
+def config(directory: Any) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((directory.path / "config.json").read_text())
+    return told
+
+
+async def test_codes_by_the_old_sign_key_renew_until_it_is_retired(
+    camera: Any, directory: Any, take: Take, server: Any
+) -> None:
+    before, old_code = config(directory)["authCode"]["signKey"], camera.certificate.code
+    status, told = await take("SignKey", "Prepare")
+    assert (status, told["phase"], told["target"]) == (200, "Prepared", 2)
+    assert config(directory)["authCode"]["signKey"] == before
+    status, told = await take("SignKey", "Roll")
+    assert (status, told["phase"], told["done"], told["total"]) == (200, "Rolling", 0, 1)
+    assert told["detail"]["holdersNamed"] == [UID]
+    assert config(directory)["authCode"]["signKey"] != before
+    status, told = await take("SignKey", "Retire")
+    assert (status, told["error"]["symbol"]) == (409, "still_needed")
+    assert isinstance(await camera.certify(old_code), CertificateReply)
+    assert camera.certificate.code != old_code
+    status, told = await take("SignKey", "Retire")
+    assert (status, told["phase"], told["generation"]) == (200, "Idle", 2)
+    assert isinstance(await camera.certify(camera.certificate.code), CertificateReply)
+    refused = await camera.certify(old_code)
+    assert isinstance(refused, Refusal) and refused.symbol == "signature_not_matched"
+    assert (await take("SignKey", "Retire"))[1] == (await take("SignKey", "Prepare"))[1]
+    types = [event.type for event in server.book.journal.since(1, server.book.journal.epoch)]
+    assert types.count("rotation.step") == 3
+
+
+async def test_what_is_acknowledged_is_given_up(camera: Any, take: Take) -> None:
+    await take("SignKey", "Prepare")
+    await take("SignKey", "Roll")
+    assert (await take("SignKey", "Retire", acknowledged="SignKey:7"))[0] == 409
+    assert (await take("SignKey", "Retire", acknowledged="SignKey:1"))[1]["generation"] == 2
+
+
+async def test_an_aborted_sign_key_keeps_cameras_that_have_it(camera: Any, directory: Any, take: Take) -> None:
+    before, old_code = config(directory)["authCode"]["signKey"], camera.certificate.code
+    await take("SignKey", "Prepare")
+    await take("SignKey", "Roll")
+    await camera.certify(old_code)
+    newer_code = camera.certificate.code
+    status, told = await take("SignKey", "Abort")
+    assert (status, told["phase"], told["generation"], told["target"]) == (200, "Idle", 1, None)
+    assert config(directory)["authCode"]["signKey"] == before
+    assert isinstance(await camera.certify(newer_code), CertificateReply)
+    assert camera.certificate.code == old_code
+    assert (await take("SignKey", "Prepare"))[1]["phase"] == "Prepared"
+
+
+async def test_a_device_key_moves_connected_devices_and_knows_latecomers(
+    camera: Any, directory: Any, take: Take, until: Any, server: Any
+) -> None:
+    line, old = await camera.keep_alive(), camera.keys
+    before = config(directory)["deviceAuth"]
+    assert (await take("DeviceKey", "Prepare"))[1]["phase"] == "Prepared"
+    assert config(directory)["deviceAuth"] == before
+    status, told = await take("DeviceKey", "Roll", devicesPerMinute=600)
+    assert (status, told["phase"], told["done"], told["total"]) == (200, "Rolling", 0, 1)
+    assert before["deviceKeys"].items() < config(directory)["deviceAuth"]["deviceKeys"].items()
+    assert (await take("DeviceKey", "Retire"))[1]["error"]["symbol"] == "still_needed"
+    line.send(Packet(0, Command.HEARTBEAT, 77, 200, messages.Heartbeat(None).encode()))
+    await until(line.ended.is_set)
+    await camera.register()
+    assert camera.keys.access_key != old.access_key
+    again = await camera.keep_alive()
+    assert (await take("DeviceKey", "Roll"))[1]["done"] == 1
+    assert (await take("DeviceKey", "Retire"))[1]["generation"] == 2
+    now = config(directory)["deviceAuth"]
+    assert list(now["deviceKeys"]) == [now["currentKeyIndex"]] != [before["currentKeyIndex"]]
+    late = await camera.keep_alive(hello=False, keys=(old.access_key, old.secret_access_key))
+    assert late.channel.status == 400, "it is told to register again, not left without an answer"
+    assert not again.ended.is_set()
+
+
+async def test_an_aborted_device_key_brings_devices_back(camera: Any, directory: Any, take: Take) -> None:
+    before = config(directory)["deviceAuth"]
+    await take("DeviceKey", "Prepare")
+    await take("DeviceKey", "Roll")
+    await camera.register()
+    newer = camera.keys
+    assert (await take("DeviceKey", "Abort"))[1]["generation"] == 1
+    assert config(directory)["deviceAuth"] == before
+    late = await camera.keep_alive(hello=False, keys=(newer.access_key, newer.secret_access_key))
+    assert late.channel.status == 400
+
+
+async def test_a_pace_is_kept_over_a_restart(directory: Any) -> None:
+    directory.configure()
+    async with running(directory.path, "127.0.0.1") as server:
+        item = server.rotations[Item.DEVICE_KEY]
+        await item.take(Order(Step.PREPARE, 2))
+        await item.take(Order(Step.ROLL, 2, devices_per_minute=60))
+    async with running(directory.path, "127.0.0.1") as server:
+        assert server.hub.key_turns._rate == 1.0
+        assert server.rotations[Item.DEVICE_KEY].state().phase == "Rolling"

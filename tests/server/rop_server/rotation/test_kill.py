@@ -1,0 +1,69 @@
+"""kill -9 at every write of a rotation: it is where it was or a step further, and can be gone on with."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PATHS = {"to-the-end": ("Prepare", "Roll", "Retire"), "back": ("Prepare", "Roll", "Abort")}
+STEPS = Path(__file__).with_name("steps.py")
+
+
+@pytest.fixture(scope="module")
+def steps() -> ModuleType:
+    """The module that takes steps."""
+    spec = importlib.util.spec_from_file_location("rop_server_rotation_steps", STEPS)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(folder: Path, limit: int, item: str, path: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(STEPS), str(folder), str(limit), item, *path],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("path", list(PATHS))
+@pytest.mark.parametrize("item", ["SignKey", "DeviceKey"])
+def test_killed_at_every_write_point(tmp_path: Path, steps: ModuleType, item: str, path: str) -> None:
+    template = tmp_path / "template"
+    with steps.Opened(template) as site:
+        first, _ = site.keys(item)
+    whole = tmp_path / "whole"
+    shutil.copytree(template, whole)
+    done = run(whole, 0, item, PATHS[path])
+    assert done.returncode == 0, done.stderr
+    points = int(done.stdout)
+    assert points >= 12
+    for point in range(1, points + 1, 2):
+        folder = tmp_path / str(point)
+        shutil.copytree(template, folder)
+        assert run(folder, point, item, PATHS[path]).returncode == -signal.SIGKILL
+        with steps.Opened(folder) as site:
+            state = site.items[item].state()
+            current, accepted = site.keys(item)
+            assert (state.phase, state.generation) in {("Idle", 1), ("Prepared", 1), ("Rolling", 1), ("Idle", 2)}
+            assert current in accepted
+            assert (current == first) == (state.generation == 1 and state.phase != "Rolling"), point
+            assert first in accepted or (item == "SignKey" and state.generation == 2), point
+        with steps.Opened(folder) as site:
+            assert site.keys(item) == (current, accepted), "a second start finds the same"
+            left = PATHS["to-the-end"] if state.generation == 1 else ()
+            if left:
+                assert site.take(item, left).generation == 2
+            assert site.keys(item)[0] != first

@@ -23,7 +23,9 @@ from rop_operator.adapters.host_secrets import HostSecrets, misplaced
 from rop_operator.adapters.host_store import HostStore
 from rop_operator.adapters.lan import LIMITED_BROADCAST, NetworkLan, interfaces
 from rop_operator.adapters.log_lines import log_as_json
+from rop_operator.adapters.process_gateways import ProcessGateways
 from rop_operator.adapters.process_runtime import ProcessRuntime
+from rop_operator.adapters.server_folder import folder_of
 from rop_operator.adapters.supervisor import Supervisor
 from rop_operator.adapters.systemd_runtime import SystemdRuntime
 from rop_operator.reconcile.engine import Engine
@@ -49,6 +51,7 @@ class Options:
     stop_servers: bool
     server_command: tuple[str, ...]
     runtime: str
+    gateway_command: tuple[str, ...]
 
 
 class Agent:
@@ -60,6 +63,7 @@ class Agent:
         self._database = HostDatabase(options.state / "agent.db")
         self._store = HostStore(options.folder, self._database, watched=(options.secrets,))
         self._runtime = runtime_of(options)
+        self._gateways = gateways_of(options)
         lan = NetworkLan(
             options.lan_cidrs, options.discovery_address, options.discovery_port, options.allow_loopback
         )
@@ -72,8 +76,11 @@ class Agent:
             lan,
             SystemClock(),
             self._manager_id,
+            self._gateways,
         )
         self._runtime.changed = self._engine.look_at
+        if self._gateways is not None:
+            self._gateways.changed = self._engine.look_at
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT."""
@@ -101,6 +108,10 @@ class Agent:
         finally:
             supervisor.tell("STOPPING=1")
             await agent_socket.stop()
+            if self._gateways is not None:
+                if self._options.stop_servers:
+                    await self._gateways.stop_all()
+                await self._gateways.close()
             if self._options.stop_servers:
                 await self._runtime.stop_all()
             await self._runtime.close()
@@ -121,17 +132,28 @@ class Agent:
         return 0 if asked else EXIT_SOFTWARE
 
     async def _stop_orphans(self) -> None:
-        """Servers whose document went away while no agent ran."""
-        for ref in self._runtime.known():
-            if await self._store.get(ref) is None:
-                log.warning("stopping %s: its document is gone; its data stays", ref)
-                await self._runtime.stop(ref)
+        """Servers and gateways whose document went away while no agent ran."""
+        for runner in [each for each in (self._gateways, self._runtime) if each is not None]:
+            for ref in runner.known():
+                if await self._store.get(ref) is None:
+                    log.warning("stopping %s: its document is gone; its data stays", ref)
+                    await runner.stop(ref)
 
 
 def runtime_of(options: Options) -> ProcessRuntime | SystemdRuntime:
     """What runs the core servers; their data is in the same place either way."""
     made = SystemdRuntime if options.runtime == "systemd" else ProcessRuntime
     return made(options.servers, options.server_command)
+
+
+def gateways_of(options: Options) -> ProcessGateways | None:
+    """What runs the gateways beside servers that are processes; beside units of systemd they are units as well."""
+    if options.runtime == "systemd":
+        return None
+    root = options.state / "gateways"
+    return ProcessGateways(
+        root, options.gateway_command, lambda ref: folder_of(options.servers, ref) / "run" / "gateway"
+    )
 
 
 def lock(state: Path) -> int:
@@ -181,6 +203,14 @@ def own_networks() -> tuple[str, ...]:
     return tuple(str(network) for network, _ in interfaces())
 
 
+def command_of(told: str | None, program: str) -> tuple[str, ...]:
+    """How to start a program: as told, or the one installed beside this one, or the one of PATH."""
+    if told:
+        return tuple(shlex.split(told))
+    own = Path(sys.executable).with_name(program)
+    return (str(own),) if own.exists() else (program,)
+
+
 @click.command(context_settings={"max_content_width": 110})
 @click.option(
     "--dir", "folder", required=True, type=click.Path(path_type=Path), help="Directory of YAML documents."
@@ -217,6 +247,7 @@ def own_networks() -> tuple[str, ...]:
     help="Run core servers as processes, or as instances of the unit rop-server@.",
 )
 @click.option("--server-command", metavar="CMD", help="How to start a core server.  [default: rop-server]")
+@click.option("--gateway-command", metavar="CMD", help="How to start a gateway.  [default: rop-gateway]")
 @click.option("--verbose", is_flag=True, help="Log more.")
 def command(
     folder: Path,
@@ -226,6 +257,7 @@ def command(
     server_command: str | None,
     servers: Path | None,
     runtime: str,
+    gateway_command: str | None,
     verbose: bool,
     discovery_address: str,
     discovery_port: int,
@@ -247,8 +279,6 @@ def command(
     if wrong is not None:
         log.error("--secrets: %s", wrong)
         sys.exit(EXIT_CONFIG)
-    own = Path(sys.executable).with_name("rop-server")
-    default = (str(own),) if own.exists() else ("rop-server",)
     cidrs = own_networks() if lan_cidrs is None else tuple(c.strip() for c in lan_cidrs.split(",") if c.strip())
     options = Options(
         folder=folder.absolute(),
@@ -260,8 +290,9 @@ def command(
         discovery_port=discovery_port,
         allow_loopback=allow_loopback,
         stop_servers=stop_servers,
-        server_command=tuple(shlex.split(server_command)) if server_command else default,
         runtime=runtime,
+        server_command=command_of(server_command, "rop-server"),
+        gateway_command=command_of(gateway_command, "rop-gateway"),
     )
     sys.exit(run(options))
 

@@ -10,13 +10,14 @@ from rop_operator.api.facts import (
     Document,
     FleetEvent,
     Found,
+    GatewayRun,
     Ref,
     RotationFacts,
     ServerFacts,
     Session,
     WriteResult,
 )
-from rop_operator.domain.plan import RotateStep
+from rop_operator.domain.plan import EnsureGateway, RotateStep
 
 
 class PortError(Exception):
@@ -112,6 +113,10 @@ class Server(Protocol):
         """Set the backup policy, credentials included."""
         ...
 
+    async def replace_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace the labels of all cameras, by UID."""
+        ...
+
     async def claim(self, policy: str, uids: Sequence[str]) -> None:
         """Replace the enrolment policy and the claimed UIDs."""
         ...
@@ -175,6 +180,22 @@ class Runtime(Protocol):
 
     async def stop(self, ref: Ref) -> None:
         """Stop the server; its data stays."""
+        ...
+
+
+class Gateways(Protocol):
+    """Runs gateways beside servers. They outlive the engine."""
+
+    async def observe(self, ref: Ref, wanted: EnsureGateway | None) -> GatewayRun:
+        """How the gateway of this RopServer is, and whether it was given just this."""
+        ...
+
+    async def ensure(self, ref: Ref, wanted: EnsureGateway) -> GatewayRun:
+        """Give it this and see that it runs; one that dies is started again, less and less often."""
+        ...
+
+    async def stop(self, ref: Ref) -> None:
+        """Stop it; what it keeps stays."""
         ...
 
 

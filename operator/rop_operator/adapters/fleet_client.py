@@ -104,6 +104,10 @@ class ClientServer:
         """Not offered."""
         raise PortError("NotSupported", MISSING)
 
+    async def replace_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """Not offered."""
+        raise PortError("NotSupported", MISSING)
+
     async def claim(self, policy: str, uids: Sequence[str]) -> None:
         """Not offered."""
         raise PortError("NotSupported", MISSING)

@@ -12,6 +12,7 @@ from rop_operator.api.facts import (
     BackupFacts,
     DeviceFacts,
     FleetEvent,
+    GatewayFacts,
     RotationFacts,
     ServerFacts,
     Session,
@@ -43,12 +44,15 @@ class ManagementServer:
             _, ready = await self._transport.call("GET", f"{ROOT}/ready")
             config = await self._get("/config")
             differs = await self._compare(expected)
-            kept = await self._backup(backup) if "backup" in (identity.get("features") or ()) else None
+            features = identity.get("features") or ()
+            kept = await self._backup(backup) if "backup" in features else None
+            gateway = await self._get("/gateway") if "gateway" in features else None
         except PortError as error:
             return ServerFacts(
                 interface="Management", reachable=False, error=error.message, error_reason=error.reason
             )
-        return self._facts(identity, ready or {}, config, differs, kept)
+        facts = self._facts(identity, ready or {}, config, differs, kept)
+        return facts.model_copy(update={"gateway": gateway_facts(gateway)})
 
     def _facts(
         self,
@@ -152,6 +156,10 @@ class ManagementServer:
     async def apply_backup(self, policy: Mapping[str, Any]) -> None:
         """Set the backup policy."""
         await self._write("PUT", "/backup", {"policy": dict(policy)})
+
+    async def replace_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace the labels of all cameras."""
+        await self._write("PUT", "/labels", {"labels": dict(labels)})
 
     async def claim(self, policy: str, uids: Sequence[str]) -> None:
         """Replace policy and claims."""
@@ -297,6 +305,18 @@ def rotation_facts(item: Mapping[str, Any]) -> RotationFacts:
         total=int(item.get("total") or 0),
         detail=dict(item.get("detail") or {}),
     )
+
+
+def gateway_facts(told: Mapping[str, Any] | None) -> GatewayFacts | None:
+    """What a gateway reported last; None for a server that knows no gateways."""
+    if told is None:
+        return None
+    status = told.get("status") or {}
+    certificate = status.get("certificate") or {}
+    try:
+        return GatewayFacts.model_validate({**status, **certificate, "present": bool(told.get("present"))})
+    except ValidationError:
+        return GatewayFacts(present=bool(told.get("present")), message="its report cannot be understood")
 
 
 def fleet_event(item: Mapping[str, Any]) -> FleetEvent:

@@ -88,7 +88,7 @@ class ProcessRuntime:
             return await self._start(ref, entry, members, environment)
 
     def _alive(self, entry: Entry) -> RuntimeState:
-        _bound_log(entry.log_path)
+        bound_log(entry.log_path)
         up = (entry.folder / "run" / "manage.sock").exists()
         return RuntimeState("Running" if up else "Starting", None, entry.endpoint)
 
@@ -102,7 +102,7 @@ class ProcessRuntime:
         failure = await entry.prepare(self._command, members, environment)
         if failure is not None:
             return self._failed(ref, entry, failure)
-        _bound_log(entry.log_path)
+        bound_log(entry.log_path)
         try:
             entry.child = self._spawn(entry)
         except OSError as error:
@@ -110,7 +110,7 @@ class ProcessRuntime:
         entry.started_at = asyncio.get_running_loop().time()
         entry.process = ProcessId.of(entry.child.pid)
         if entry.process is None:
-            return self._failed(ref, entry, self._last_words(entry))
+            return self._failed(ref, entry, last_words("the server", entry.child, entry.log_path))
         self._remember(ref, entry, entry.process)
         return RuntimeState("Starting", None, entry.endpoint)
 
@@ -147,7 +147,7 @@ class ProcessRuntime:
             finally:
                 os.close(descriptor)
         if entry.process is process:
-            self._failed(ref, entry, self._last_words(entry))
+            self._failed(ref, entry, last_words("the server", entry.child, entry.log_path))
             self.changed(ref)
 
     def _failed(self, ref: Ref, entry: Entry, message: str) -> RuntimeState:
@@ -166,18 +166,6 @@ class ProcessRuntime:
     def _note_steady(entry: Entry, now: float) -> None:
         if entry.process is not None:
             entry.note_steady(now - entry.started_at)
-
-    @staticmethod
-    def _last_words(entry: Entry) -> str:
-        status = entry.child.poll() if entry.child is not None else None
-        try:
-            with entry.log_path.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-                last = last_line(file.read())
-        except OSError:
-            last = ""
-        how = "the server ended" if status is None else f"the server ended with status {status}"
-        return f"{how}: {last}" if last else how
 
     async def restart(self, ref: Ref) -> RuntimeState:
         """Stop gracefully; the next `ensure` starts it at once."""
@@ -214,7 +202,20 @@ class ProcessRuntime:
                 entry.child.returncode = 0  # it runs on without us: no warning about a child left behind
 
 
-def _bound_log(path: Path) -> None:
+def last_words(who: str, child: subprocess.Popen[bytes] | None, log: Path) -> str:
+    """How a process ended, and the last line that it wrote."""
+    status = child.poll() if child is not None else None
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            last = last_line(file.read())
+    except OSError:
+        last = ""
+    how = f"{who} ended" if status is None else f"{who} ended with status {status}"
+    return f"{how}: {last}" if last else how
+
+
+def bound_log(path: Path) -> None:
     """Keep the log and one predecessor below a size; the server writes on to the same file."""
     with contextlib.suppress(OSError):
         if path.stat().st_size > MAX_LOG:

@@ -80,7 +80,7 @@ class ServerFolder:
         """Change the record durably."""
         self.record |= members
         temporary = self.record_path.with_suffix(".tmp")
-        with open(temporary, "w", encoding="utf-8", opener=_private) as file:
+        with open(temporary, "w", encoding="utf-8", opener=private) as file:
             json.dump(self.record, file)
             file.flush()
             os.fsync(file.fileno())
@@ -135,5 +135,6 @@ class ServerFolder:
         return f"rop-server configure ended with status {process.returncode}: {last_line(said)}"
 
 
-def _private(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
+    """An opener for files that nobody else reads."""
     return os.open(path, flags, 0o600)

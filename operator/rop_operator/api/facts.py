@@ -152,6 +152,28 @@ class BackupFacts(_Wire):
     targets: tuple[TargetFacts, ...] = ()
 
 
+class GatewayFacts(_Wire):
+    """What a gateway tells of itself. `present`: lately. `reason` is `Ready` when nothing is wrong."""
+
+    present: bool = False
+    reason: str = ""
+    message: str = ""
+    serving: bool = False
+    host: str = ""
+    https_port: int = 0
+    rtsps_port: int = 0
+    serial: str | None = None
+    not_after: datetime | None = None
+
+
+class GatewayRun(_Wire):
+    """A gateway's process on this machine: `Running`, `Failed` or `Stopped`. `same`: it has what is asked for."""
+
+    state: Literal["Running", "Failed", "Stopped"]
+    same: bool = False
+    message: str | None = None
+
+
 class ServerFacts(_Wire):
     """What the engine observed of one server. Members a polled server cannot tell are None.
 
@@ -179,6 +201,7 @@ class ServerFacts(_Wire):
     pending_restart: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     backup: BackupFacts | None = None
+    gateway: GatewayFacts | None = None
     runtime: str | None = None  # managed servers: Starting, Running, Failed, Stopped
     runtime_message: str | None = None
 

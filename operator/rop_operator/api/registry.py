@@ -78,7 +78,15 @@ KINDS: tuple[Kind, ...] = (
             Column("Backup", ".status.backup.lastVerified", format="date-time"),
             *_END,
         ),
-        conditions=(*_STATE, "Serving", "CertificatesValid", "ConfigInSync", "BackedUp", "FullyObserved"),
+        conditions=(
+            *_STATE,
+            "Serving",
+            "CertificatesValid",
+            "ConfigInSync",
+            "BackedUp",
+            "GatewayReady",
+            "FullyObserved",
+        ),
     ),
     Kind(
         kind="Camera",

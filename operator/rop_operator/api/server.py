@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rop_operator.api.backup import Backup
 from rop_operator.api.base import Model, ObjectName, SecretRef
+from rop_operator.api.gateway import Gateway
 from rop_operator.api.rules import Relation, Transition, between, fixed_presence, lasting, list_map, matching
 
 HOST_PATTERN = r"[A-Za-z0-9]([-A-Za-z0-9.]{0,60}[A-Za-z0-9])?|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}"
@@ -142,7 +143,9 @@ class Rtsp(Model):
     """Play addresses."""
 
     play_url_prefix: PlayUrlPrefix | None = Field(default=None, alias="playURLPrefix")
-    """What play addresses begin with. Left out on a new server: rtsp://HOST:PORT of this document."""
+    """What play addresses begin with. Left out: rtsps://HOST:PORT of gateway; on a new server without one
+    rtsp://HOST:PORT of this document.
+    """
     play_url_expiry: Annotated[str, lasting(1, 3600, "playURLExpiry", "30s")] | None = Field(
         default=None, alias="playURLExpiry"
     )
@@ -289,6 +292,8 @@ class RopServerSpec(Model):
     """Lives of certificates."""
     backup: Backup | None = None
     """Archives of everything that cannot be made again. Left out: the server keeps the policy it has."""
+    gateway: Gateway | None = None
+    """HTTPS and RTSPS for clients. Left out: clients use the server's own ports."""
     rtsp: Rtsp | None = None
     """Play addresses."""
     upgrades: Upgrades | None = None

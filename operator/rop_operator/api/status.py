@@ -264,6 +264,21 @@ class DeletionsStatus(Model):
     """How many."""
 
 
+class GatewayStatus(Model):
+    """HTTPS and RTSPS for clients."""
+
+    url: str | None = None
+    """Where clients call."""
+    play_url_prefix: Annotated[str | None, Field(alias="playURLPrefix")] = None
+    """What play addresses begin with."""
+    serial: str | None = None
+    """Serial of the certificate that is served."""
+    not_after: datetime | None = None
+    """Its end."""
+    labels: str | None = None
+    """Fingerprint of the cameras' labels that the server was told last."""
+
+
 class RopServerStatus(Model):
     """What is known of a server."""
 
@@ -283,6 +298,8 @@ class RopServerStatus(Model):
     """Archives of its keys."""
     deletions: DeletionsStatus | None = None
     """Deleted cameras that are held."""
+    gateway: GatewayStatus | None = None
+    """Its gateway."""
     observed: Observed | None = None
     """Facts that decisions are made from."""
     conditions: Conditions | None = None

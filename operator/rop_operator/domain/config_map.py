@@ -5,6 +5,7 @@ Source: ROP v1.0 wire specification, pki-and-config 6. Members whose field is le
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,6 +54,16 @@ def _subjects(value: list[str]) -> dict[str, Any]:
     return {"default": {"enabled": True, "levels": levels, "driver": "console"}}
 
 
+def _gateway(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose certificates may be signed. A gateway on this machine comes by sockets, so no network is trusted."""
+    host = str(value["host"])
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        host = host.lower()
+    return {"hosts": [host], "proxies": []}
+
+
 TABLE: tuple[Member, ...] = (
     Member("host", "serverHost", _same, "text", "Restart", "HostChange"),
     *(Member(f"ports.{name}", f"ports.{name}", _same, "port", "Restart", "PortChange") for name in PORT_MEMBERS),
@@ -65,6 +76,7 @@ TABLE: tuple[Member, ...] = (
         "authority.serverCertificate.renewBeforeDays", "cert.serverCertValidDaysBefore", _same, "days", "Restart"
     ),
     Member("authority.deviceCertificate.validityDays", "cert.clientCertValidDays", _same, "days"),
+    Member("gateway", "rop.gateway", _gateway, "object: hosts, the names of gateways"),
     Member("rtsp.playURLPrefix", "rtsp.playURLPrefix", _same, "text"),
     Member("rtsp.playURLExpiry", "rtsp.playSessionTTL", _milliseconds, "milliseconds"),
     Member("upgrades.maxSessions", "upgrade.maxSession", _same, "number"),
@@ -100,6 +112,8 @@ def desired_members(spec: RopServerSpec, secrets: Mapping[str, str | SecretProbl
         value = secrets.get(f"spec.{row.field}") if row.secret else _value(tree, row.field)
         if value is not None and not isinstance(value, SecretProblem):
             wanted[row.member] = row.convert(value)
+    if spec.gateway is not None:
+        wanted.setdefault("rtsp.playURLPrefix", spec.gateway.play_url_prefix)
     if spec.alarms is not None and not spec.alarms.sinks:
         wanted["alarm.notificationURL"] = ""
     elif "alarm.notificationURL" not in wanted:
@@ -137,6 +151,8 @@ def acknowledgement(member: str, value: Any) -> tuple[str, str] | None:
 def first_start(spec: RopServerSpec) -> dict[str, str]:
     """Environment with which a server's data is created. Source: pki-and-config 7."""
     prefix = spec.rtsp.play_url_prefix if spec.rtsp else None
+    if prefix is None and spec.gateway is not None:
+        prefix = spec.gateway.play_url_prefix
     if prefix is None:
         port = (spec.ports.client_rtsp if spec.ports else None) or DEFAULT_RTSP_PORT
         host = f"[{spec.host}]" if ":" in spec.host else spec.host

@@ -8,14 +8,17 @@ from rop_operator.domain.plan import (
     ApplyBackup,
     ApplyConfig,
     Discover,
+    EnsureGateway,
     EnsureRuntime,
     HandOver,
     Plan,
     ReplaceClaims,
+    ReplaceLabels,
     RestartRuntime,
     RotateStep,
     SetAccess,
     SetFinalizer,
+    StopGateway,
     StopRuntime,
     TakeManagement,
     WriteSettings,
@@ -78,6 +81,12 @@ def _describe_server(action: Action) -> str:
             return f"let {_count(len(uids), 'documented UID')} enrol"
         case ApplyBackup(targets=targets, recipients=recipients):
             return f"back the keys up to {', '.join(targets)}, to be opened by {', '.join(recipients)}"
+        case EnsureGateway(host=host):
+            return f"run the gateway {host}"
+        case StopGateway():
+            return "stop the gateway; clients use the server's own ports again"
+        case ReplaceLabels(labels=labels):
+            return f"tell the server the labels of {_count(len(labels), 'camera')}"
         case RotateStep(item=item, step=step, generation=generation, acknowledged=given_up):
             told = f"rotate {item} to generation {generation}: {step}"
             return f"{told}, giving up {given_up}" if given_up else told

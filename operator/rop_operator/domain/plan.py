@@ -63,6 +63,29 @@ class ApplyBackup(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class EnsureGateway(Action):
+    """Start (or keep running) the server's gateway with this document and these files, which hold secrets. The
+    adapter adds to the document where things lie.
+    """
+
+    host: str
+    document: Mapping[str, Any] = field(repr=False)
+    files: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StopGateway(Action):
+    """Stop the server's gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceLabels(Action):
+    """Tell the server the labels of cameras, by UID."""
+
+    labels: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class ReplaceClaims(Action):
     """Set the enrolment policy and the UIDs that may enrol."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from rop_operator.api.facts import BackupFacts, DeviceFacts, Document, Ref, ServerFacts
+from rop_operator.api.facts import BackupFacts, DeviceFacts, Document, GatewayRun, Ref, ServerFacts
 from rop_operator.api.parse import problems_of, server_spec, transition_problems, without_nulls
 from rop_operator.api.registry import kind_of
 from rop_operator.documents import Parsed
@@ -147,6 +147,7 @@ class _Preview:
             cameras,
             secrets=secrets,
             manager_id=(facts.manager_id if facts else None) or "",
+            gateway_run=self._gateway(document),
         )
         return changes(plan_server(snapshot))
 
@@ -179,6 +180,15 @@ class _Preview:
             snapshot = ServerSnapshot(server, self.now + timedelta(seconds=SETTLE), cameras=cameras, devices=known)
             self.departures[server.ref] = judge(snapshot)
         return self.departures[server.ref]
+
+    def _gateway(self, document: Document) -> GatewayRun | None:
+        """A gateway that runs as the document said before."""
+        before = self.before.get(document.ref)
+        old, new = (_valid_server(each) if each is not None else None for each in (before, document))
+        if new is None or new.external is not None:
+            return None
+        was = old.gateway if old is not None else None
+        return GatewayRun(state="Running" if was is not None else "Stopped", same=was == new.gateway)
 
     def _camera(self, document: Document) -> Plan:
         reference = server_ref(document)

@@ -13,6 +13,7 @@ from rop_operator.api.facts import Document, ServerFacts
 from rop_operator.domain.backup import judge_backup
 from rop_operator.domain.config_map import BY_MEMBER, acknowledgement, desired_members, first_start, shown
 from rop_operator.domain.departures import NOBODY, Departures, judge
+from rop_operator.domain.gateway import judge_gateway
 from rop_operator.domain.plan import (
     Action,
     ApplyConfig,
@@ -21,6 +22,7 @@ from rop_operator.domain.plan import (
     Plan,
     ReplaceClaims,
     RestartRuntime,
+    StopGateway,
     StopRuntime,
     TakeManagement,
 )
@@ -119,7 +121,9 @@ def plan_server(snapshot: ServerSnapshot) -> Plan:
     """What should happen next for this RopServer."""
     if snapshot.document.deleting is not None:
         stop = snapshot.parsed is not None and snapshot.managed and snapshot.has_runtime
-        return Plan((StopRuntime(),) if stop else ())
+        fronted = snapshot.gateway_run is not None and snapshot.gateway_run.state != "Stopped"
+        gateway = (StopGateway(),) if stop and fronted else ()
+        return Plan((*gateway, StopRuntime()) if stop else ())
     hindrance = stalled(snapshot)
     if hindrance is not None:
         return Plan(findings=(hindrance,))
@@ -181,6 +185,10 @@ def _managed(snapshot: ServerSnapshot, facts: ServerFacts, findings: list[Findin
     if backup is not None and not any(isinstance(action, RestartRuntime) for action in actions):
         actions.append(backup)
     findings += found
+    front, found_there = judge_gateway(snapshot, facts)
+    findings += found_there
+    if not any(isinstance(action, RestartRuntime) for action in actions):
+        actions += front
     return Plan(tuple(actions), None if facts.ready else STARTING, tuple(findings))
 
 

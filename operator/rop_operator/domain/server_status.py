@@ -11,6 +11,7 @@ from rop_operator.domain.backup import backup_condition, backup_status
 from rop_operator.domain.conditions import Condition, merged, timestamp
 from rop_operator.domain.config_map import public_members
 from rop_operator.domain.departures import judge
+from rop_operator.domain.gateway import gateway_condition, gateway_status
 from rop_operator.domain.plan import Done, Failed, Finding, Plan, ReplaceClaims, Wait
 from rop_operator.domain.server import (
     claims_digest,
@@ -51,6 +52,9 @@ def server_status(snapshot: ServerSnapshot, plan: Plan, outcomes: Outcomes = ())
     else:
         kept = ("identity", "serverCertificate", "config", "backup", "observed")
         status.update({name: snapshot.status[name] for name in kept if name in snapshot.status})
+    gateway = gateway_status(snapshot, outcomes)
+    if gateway:
+        status["gateway"] = gateway
     enrolment = _enrolment(snapshot, outcomes)
     if enrolment is not None:
         status["enrolment"] = enrolment
@@ -122,12 +126,14 @@ def _conditions(snapshot: ServerSnapshot, plan: Plan, outcomes: Outcomes) -> lis
     config = _config(snapshot, outcomes)
     certificates = _certificates(snapshot)
     backup = backup_condition(snapshot, outcomes)
-    parts = [accepted, serving, config, certificates, backup]
+    gateway = gateway_condition(snapshot, outcomes)
+    front = [] if gateway is None else [gateway]
+    parts = [accepted, serving, config, certificates, backup, *front]
     stuck = _stuck(hindrance, plan)
     ready = _ready(parts, stuck)
     busy = ready.message if ready.status != "True" else None
     state = state_conditions(ready, busy, stuck)
-    return [accepted, *state, serving, certificates, config, backup, _observed(snapshot)]
+    return [accepted, *state, serving, certificates, config, backup, *front, _observed(snapshot)]
 
 
 def _told(finding: Finding) -> str:

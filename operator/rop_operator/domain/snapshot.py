@@ -10,7 +10,8 @@ from typing import Any, Literal
 from rop_operator.api.backup import CREDENTIAL_KEYS
 from rop_operator.api.camera import CameraSpec, WakeBudget
 from rop_operator.api.durations import parse_duration
-from rop_operator.api.facts import DeviceFacts, Document, Ref, ServerFacts
+from rop_operator.api.facts import DeviceFacts, Document, GatewayRun, Ref, ServerFacts
+from rop_operator.api.gateway import CERTIFICATE_KEYS
 from rop_operator.api.parse import camera_spec, problems_of, server_spec
 from rop_operator.api.registry import Kind, kind_of
 from rop_operator.api.server import RopServerSpec
@@ -20,6 +21,7 @@ from rop_operator.errors import Problem
 DEFAULT_CODE_EXPIRY = 60.0
 NOTHING = Wanted({})
 Departure = Literal["Released", "Held", "Unjudged"]
+BASIC_AUTH, GATEWAY_PAIR = "spec.gateway.basicAuthRef", "spec.gateway.certificate.secretRef"
 TALKING = frozenset({"Online", "Asleep"})
 
 
@@ -141,7 +143,8 @@ class CameraSnapshot:
 class ServerSnapshot:
     """A RopServer at one moment. `cameras` are all Cameras that name it, `devices` what it knows by UID,
     `secrets` the values (or why there is none) by the field of their reference, `rivals` other RopServers with the
-    same instance. `has_runtime`: whether servers can be run here. `facts.fence` None: management is not held.
+    same instance. `has_runtime`: whether servers can be run here. `gateway_run`: its gateway's process,
+    None where gateways are not run by this engine. `facts.fence` None: management is not held.
     """
 
     document: Document
@@ -153,6 +156,7 @@ class ServerSnapshot:
     rivals: Sequence[Document] = ()
     manager_id: str = ""
     has_runtime: bool = True
+    gateway_run: GatewayRun | None = None
     problems: tuple[Problem, ...] = field(init=False, default=())
     parsed: RopServerSpec | None = field(init=False, default=None, repr=False)
 
@@ -190,7 +194,7 @@ def secret_uses(spec: RopServerSpec) -> tuple[SecretUse, ...]:
                 found.append(SecretUse(f"spec.external.{member}", ref.name, ref.key))
     for number, sink in enumerate(spec.alarms.sinks if spec.alarms else ()):
         found.append(SecretUse(f"spec.alarms.sinks[{number}].urlRef", sink.url_ref.name, sink.url_ref.key))
-    return (*found, *_backup_secrets(spec))
+    return (*found, *_backup_secrets(spec), *_gateway_secrets(spec))
 
 
 def target_field(number: int) -> str:
@@ -207,6 +211,17 @@ def _backup_secrets(spec: RopServerSpec) -> Iterator[SecretUse]:
             yield SecretUse(f"{where}.credentialsRef.{key}", bucket.credentials_ref.name, key)
         if bucket.ca_ref is not None:
             yield SecretUse(f"{where}.caRef", bucket.ca_ref.name, bucket.ca_ref.key)
+
+
+def _gateway_secrets(spec: RopServerSpec) -> Iterator[SecretUse]:
+    gateway = spec.gateway
+    if gateway is None:
+        return
+    if gateway.basic_auth_ref is not None:
+        yield SecretUse(BASIC_AUTH, gateway.basic_auth_ref.name, gateway.basic_auth_ref.key)
+    if gateway.certificate.secret_ref is not None:
+        for key in CERTIFICATE_KEYS:
+            yield SecretUse(f"{GATEWAY_PAIR}.{key}", gateway.certificate.secret_ref.name, key)
 
 
 def server_ref(camera: Document) -> Ref | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
-from rop_operator.ports import Clock, Fleet, Lan, PortError, Runtime, Secrets, Store
+from rop_operator.ports import Clock, Fleet, Gateways, Lan, PortError, Runtime, Secrets, Store
 from rop_operator.reconcile.cameras import Cameras
 from rop_operator.reconcile.operations import Craft, Operations
 from rop_operator.reconcile.profiles import Profiles
@@ -38,7 +38,8 @@ class Part(Protocol):
 
 
 class Engine:
-    """Reconciles documents, each kind by its part. `runtime` None: servers are not run here. `manager_id` is how
+    """Reconciles documents, each kind by its part. `runtime` None: servers are not run here, `gateways`
+    None: gateways neither. `manager_id` is how
     this engine calls itself to servers; it stays the same over restarts.
     """
 
@@ -51,6 +52,7 @@ class Engine:
         lan: Lan,
         clock: Clock,
         manager_id: str,
+        gateways: Gateways | None = None,
     ) -> None:
         self._store = store
         self._lan = lan
@@ -62,6 +64,7 @@ class Engine:
             secrets,
             fleet,
             runtime,
+            gateways,
             clock,
             manager_id,
             self._roster,

@@ -14,14 +14,17 @@ from rop_operator.domain.plan import (
     ApplyBackup,
     ApplyConfig,
     Done,
+    EnsureGateway,
     EnsureRuntime,
     Failed,
     HandOver,
     Outcome,
     ReplaceClaims,
+    ReplaceLabels,
     RestartRuntime,
     SetAccess,
     SetFinalizer,
+    StopGateway,
     StopRuntime,
     TakeManagement,
     Wait,
@@ -30,7 +33,7 @@ from rop_operator.domain.plan import (
 from rop_operator.domain.provisioning import Journal
 from rop_operator.domain.settings import learned
 from rop_operator.domain.snapshot import CameraSnapshot
-from rop_operator.ports import Clock, Lan, NothingSent, PortError, Runtime, Server, Store
+from rop_operator.ports import Clock, Gateways, Lan, NothingSent, PortError, Runtime, Server, Store
 from rop_operator.reconcile.link import Link
 
 DISCOVERY_SECONDS = 2.5
@@ -208,6 +211,7 @@ class ServerHands:
     """Carries out the actions of one RopServer."""
 
     runtime: Runtime | None
+    gateways: Gateways | None
     manager_id: str
     link: Link
 
@@ -232,6 +236,12 @@ class ServerHands:
                 return Done(await self._server().apply_config(members))
             case ApplyBackup(policy):
                 await self._server().apply_backup(policy)
+            case EnsureGateway():
+                return await self._gateway(action)
+            case StopGateway():
+                await self._gateways().stop(self.link.ref)
+            case ReplaceLabels(labels):
+                await self._server().replace_labels(labels)
             case ReplaceClaims(policy, uids):
                 await self._server().claim(policy, uids)
                 self.link.claimed = None if policy == "Open" else frozenset(uids)
@@ -245,6 +255,17 @@ class ServerHands:
         if state.state == "Failed":
             return Wait(1.0, "RuntimeFailed", state.message or "the server does not start")
         return Done(state)
+
+    async def _gateway(self, wanted: EnsureGateway) -> Outcome:
+        run = await self._gateways().ensure(self.link.ref, wanted)
+        if run.state != "Running":
+            return Wait(1.0, "GatewayFailed", run.message or "rop-gateway does not start")
+        return Done(run)
+
+    def _gateways(self) -> Gateways:
+        if self.gateways is None:
+            raise PortError("NotSupported", "gateways are not run here")
+        return self.gateways
 
     def _runtime(self) -> Runtime:
         if self.runtime is None:

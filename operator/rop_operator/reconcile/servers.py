@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rop_operator.api.facts import Document, Ref, ServerFacts
+from rop_operator.api.facts import Document, GatewayRun, Ref, ServerFacts
 from rop_operator.domain.backup import desired_backup
 from rop_operator.domain.config_map import desired_members
 from rop_operator.domain.departures import judge
+from rop_operator.domain.gateway import desired_gateway
 from rop_operator.domain.plan import (
     Action,
     EnsureRuntime,
@@ -24,7 +25,7 @@ from rop_operator.domain.plan import (
 from rop_operator.domain.server import applied_digest, claims_digest, claims_of, enrolment_policy, plan_server
 from rop_operator.domain.server_status import server_status
 from rop_operator.domain.snapshot import SecretProblem, ServerSnapshot, secret_uses
-from rop_operator.ports import Clock, Endpoint, Fleet, PortError, Runtime, Secrets, Store
+from rop_operator.ports import Clock, Endpoint, Fleet, Gateways, PortError, Runtime, Secrets, Store
 from rop_operator.reconcile.link import Link, Observer
 from rop_operator.reconcile.perform import ServerHands, Unperformed
 from rop_operator.reconcile.report import put_when_different
@@ -46,6 +47,7 @@ class Servers:
         secrets: Secrets,
         fleet: Fleet,
         runtime: Runtime | None,
+        gateways: Gateways | None,
         clock: Clock,
         manager_id: str,
         roster: Roster,
@@ -56,6 +58,7 @@ class Servers:
         self._secrets = secrets
         self._fleet = fleet
         self._runtime = runtime
+        self._gateways = gateways
         self._clock = clock
         self._manager_id = manager_id
         self._roster = roster
@@ -95,7 +98,7 @@ class Servers:
 
     async def _perform(self, plan: Plan, link: Link) -> tuple[list[tuple[Action, Outcome]], float | None]:
         """Every action in order until one is not done; then the seconds to wait."""
-        hands = ServerHands(self._runtime, self._manager_id, link)
+        hands = ServerHands(self._runtime, self._gateways, self._manager_id, link)
         outcomes: list[tuple[Action, Outcome]] = []
         for action in plan.actions:
             try:
@@ -128,12 +131,20 @@ class Servers:
         plain = replace(plain, secrets=secrets)
         facts = await self._connect_and_observe(plain, link)
         rivals = await self._rivals(document, facts)
+        gateway = await self._gateway_run(plain)
         return replace(
             plain,
             facts=facts,
             devices=dict(link.devices) if link.listed else {},
             rivals=rivals,
+            gateway_run=gateway,
         )
+
+    async def _gateway_run(self, snapshot: ServerSnapshot) -> GatewayRun | None:
+        """The gateway's process; beside a server that runs elsewhere none is run here."""
+        if self._gateways is None or not snapshot.managed:
+            return None
+        return await self._gateways.observe(snapshot.document.ref, desired_gateway(snapshot))
 
     async def _read_secrets(self, snapshot: ServerSnapshot) -> dict[str, str | SecretProblem]:
         found: dict[str, str | SecretProblem] = {}
@@ -260,6 +271,8 @@ class Servers:
             await link.drop()
             if link.runtime is not None and self._runtime is not None:
                 await self._runtime.stop(ref)
+        if self._gateways is not None:
+            await self._gateways.stop(ref)
         for camera in self._roster.of_server(ref):
             self._camera_due(camera)
 
@@ -274,7 +287,7 @@ def _too_long(key: str) -> SecretProblem:
 
 def _carried(document: Document, status: Mapping[str, Any]) -> dict[str, Any]:
     """What the next round has to know of this one. Conditions on the way are none of the status's business."""
-    kept = {"enrolment": status["enrolment"]} if "enrolment" in status else {}
+    kept = {name: status[name] for name in ("enrolment", "gateway") if name in status}
     return {**document.status, **kept}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rop_operator.api.facts import DeviceFacts, Document, Ref, ServerFacts
+from rop_operator.api.facts import DeviceFacts, Document, GatewayRun, Ref, ServerFacts
 from rop_operator.api.registry import FINALIZER
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.plan import Plan
@@ -149,12 +149,17 @@ class Site:
     secrets: dict[str, Any] = field(default_factory=dict)
     rivals: list[Document] = field(default_factory=list)
     has_runtime: bool = True
+    gateway_run: GatewayRun | None = None
     now: datetime = NOW
 
     def spec(self, **members: Any) -> "Site":
         """Change members of the spec."""
         self.document = replace(self.document, spec={**self.document.spec, **members})
         return self
+
+    def camera(self, labels: dict[str, str] | None = None, **members: Any) -> Document:
+        """A Camera of this server with labels."""
+        return replace(camera_document(**members), labels=labels or {})
 
     @property
     def snapshot(self) -> ServerSnapshot:
@@ -169,6 +174,7 @@ class Site:
             tuple(self.rivals),
             manager_id="me",
             has_runtime=self.has_runtime,
+            gateway_run=self.gateway_run,
         )
 
     @property

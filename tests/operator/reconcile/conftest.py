@@ -256,6 +256,10 @@ class FakeServer:
             raise self.core.backup_error
         self.core.policy = dict(policy)
 
+    async def replace_labels(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        self._write()
+        self.core.calls.append(("replace_labels", dict(labels)))
+
     async def claim(self, policy: str, uids: Sequence[str]) -> None:
         self._write()
         self.core.calls.append(("claim", policy, tuple(uids)))

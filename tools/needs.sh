@@ -9,6 +9,7 @@ declare -A package=(
   [nginx]="nginx libnginx-mod-stream"
   [htpasswd]=apache2-utils
   [sslscan]=sslscan
+  [faketime]=faketime
   [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 )
 missing=()

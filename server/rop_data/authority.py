@@ -7,6 +7,7 @@ complete folder: a crash leaves the old state or the new one. Source: wire speci
 import os
 import secrets
 import shutil
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -167,17 +168,47 @@ def load_authority(certs: CertDir, host: str) -> Authority:
         raise ConfigError(str(folder), f"a usable L2 CA ({failure})") from None
 
 
-def _still_good(certs: CertDir, authority: Authority, now: datetime, renew: timedelta) -> bool:
-    host = authority.host
-    try:
-        key = certs.server_key(host).read_bytes()
-        chain = certs.server_chain(host).read_bytes()
-        facts = inspect(chain)
-        fits = key_matches(chain, key)
-    except (OSError, PkiError):
-        return False
-    ours = facts.subject_cn == host[:64] and facts.issuer_key_id == authority.issuer_key_id
-    return fits and ours and facts.not_before <= now < facts.not_after - renew
+@dataclass(frozen=True, slots=True)
+class ServerLeaf:
+    """A server certificate: its key, itself, and the chain that is presented, as PEM."""
+
+    key: bytes = field(repr=False)
+    certificate: bytes
+    chain: bytes
+
+    def fits(self, authority: Authority, now: datetime, renew: timedelta) -> bool:
+        """Whether it is of this authority and host, and does not end within `renew`."""
+        try:
+            facts = inspect(self.chain)
+            whole = key_matches(self.chain, self.key)
+        except PkiError:
+            return False
+        ours = facts.subject_cn == authority.host[:64] and facts.issuer_key_id == authority.issuer_key_id
+        return whole and ours and facts.not_before <= now < facts.not_after - renew
+
+
+def server_leaf(certs: CertDir, host: str) -> ServerLeaf:
+    """The one in use. Raises OSError."""
+    paths = (certs.server_key(host), certs.server_cert(host), certs.server_chain(host))
+    return ServerLeaf(*(path.read_bytes() for path in paths))
+
+
+def issue_server_leaf(authority: Authority, config: Config, now: datetime) -> ServerLeaf:
+    """A new one, not written anywhere."""
+    days, before = config.get("cert.serverCertValidDays"), config.get("cert.serverCertValidDaysBefore")
+    issued = authority.server_certificate(days, before, now)
+    return ServerLeaf(issued.key_pem, issued.cert_pem, issued.chain_pem)
+
+
+def install_server_leaf(certs: CertDir, host: str, leaf: ServerLeaf) -> None:
+    """Put it into use. Cut short it leaves a pair that does not fit, which the next start replaces."""
+    for path, data in (
+        (certs.server_key(host), leaf.key),
+        (certs.server_cert(host), leaf.certificate),
+        (certs.server_chain(host), leaf.chain),
+    ):
+        atomic.make_directory(path.parent)
+        atomic.write(path, data)
 
 
 def renew_margin(config: Config) -> timedelta:
@@ -187,22 +218,15 @@ def renew_margin(config: Config) -> timedelta:
 
 def needs_server_certificate(certs: CertDir, authority: Authority, config: Config, now: datetime) -> bool:
     """Whether there is no server certificate that fits, or it ends soon."""
-    return not _still_good(certs, authority, now, renew_margin(config))
+    try:
+        return not server_leaf(certs, authority.host).fits(authority, now, renew_margin(config))
+    except OSError:
+        return True
 
 
 def ensure_server_certificate(certs: CertDir, authority: Authority, config: Config, now: datetime) -> bool:
     """Issue a server certificate when there is none that fits, or it ends soon. True when a new one was made."""
     if not needs_server_certificate(certs, authority, config, now):
         return False
-    host = authority.host
-    issued = authority.server_certificate(
-        config.get("cert.serverCertValidDays"), config.get("cert.serverCertValidDaysBefore"), now
-    )
-    for path, data in (
-        (certs.server_key(host), issued.key_pem),
-        (certs.server_cert(host), issued.cert_pem),
-        (certs.server_chain(host), issued.chain_pem),
-    ):
-        atomic.make_directory(path.parent)
-        atomic.write(path, data)
+    install_server_leaf(certs, authority.host, issue_server_leaf(authority, config, now))
     return True

@@ -24,7 +24,6 @@ from rop_data.layout import DataDir
 from rop_data.rotations import RotationFile
 from rop_data.settings import RopSettings
 from rop_data.store import Site, prepare
-from rop_pki import inspect
 from rop_server import keyreport, logs
 from rop_server.access.callers import Passes
 from rop_server.alarms.queue import AlarmQueue
@@ -56,7 +55,7 @@ from rop_server.media.sessions import PlaySessions, Wiring
 from rop_server.net.inherited import Inherited
 from rop_server.net.listener import open_socket, port_error
 from rop_server.net.ports import DEVICE_PORTS, IPV4_ANY, DevicePorts, open_device_sockets
-from rop_server.net.tls import TlsContexts
+from rop_server.presenting import Certificates
 from rop_server.rotation.assembly import assemble as assemble_rotations
 from rop_server.rotation.item import Item
 from rop_server.rotation.kept import KeptItem
@@ -101,13 +100,13 @@ class Server:
         self._root_pem = site.root_pem.decode()
         self._ca_hash = ca_hash(site.root_pem)
         book.root_sha256 = site.authority.root_fingerprint
-        self.tls = TlsContexts(site.server_chain_pem, site.server_key_pem, site.root_pem)
+        self.certificates = Certificates(site, self._note)
         ports = {name: config.port(name) for name in DEVICE_PORTS}
         self._inherited = inherited or Inherited()
         sockets = open_device_sockets(bind, ports, self._inherited)
         self.relay = Relay(CLOCK.monotonic, lambda: self.control.effective.seconds("timeout.streamTimeout"))
         self.ports = DevicePorts(
-            sockets, self.hub, self.enrolment, self.tls, lambda: self._root_pem, relay=self.relay
+            sockets, self.hub, self.enrolment, self.certificates.tls, lambda: self._root_pem, relay=self.relay
         )
         wiring = Wiring(self.devices, self.relay, lambda: self.control.effective, CLOCK, self.hub.hold_awake)
         self.play = PlaySessions(wiring)
@@ -138,7 +137,6 @@ class Server:
         )
         self.rotations = self._assemble_rotations()
         self.manage = ManageListener(self._manage_app(backing, client_report))
-        self.management_tls: ManagementTls | None = None
         self.supervisor = Supervisor()
         self._ticker: asyncio.TimerHandle | None = None
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
@@ -146,7 +144,7 @@ class Server:
     def _assemble_rotations(self) -> dict[Item, KeptItem]:
         return assemble_rotations(
             *(self.rotation_file, self.book, lambda: self.control.effective, self.control.put_keys),
-            *(self.hub.key_turns, CLOCK.wall, self._note),
+            *(self.hub.key_turns, self.certificates, CLOCK.wall, self._note),
         )
 
     def _manage_app(self, backing: BackupControl, client_report: ClientReport) -> web.Application:
@@ -206,9 +204,9 @@ class Server:
             return
         host, _, number = listen.rpartition(":")
         host = host.strip("[]")
-        self.management_tls = ManagementTls(directory.manage, host, CLOCK.wall())
+        self.certificates.management = tls = ManagementTls(directory.manage, host, CLOCK.wall())
         try:
-            await self.manage.start_tcp(host, int(number), self.management_tls.context)
+            await self.manage.start_tcp(host, int(number), tls.context)
         except OSError as error:
             raise port_error(int(number), "rop.management.listen", error) from error
 
@@ -235,18 +233,6 @@ class Server:
         self.lag.stop()
         await self.alarms.close()
         await self.backups.close()
-
-    def renew_certificate(self) -> bool:
-        """Renew the server certificate when it is due, and present it from the next handshake on."""
-        if not self.site.renew_server_certificate(utc_now()):
-            return False
-        chain = self.site.server_chain_pem
-        self.tls.renew(chain, self.site.server_key_pem)
-        told = inspect(chain)
-        data = {"serial": told.serial, "notAfter": told.not_after.timestamp()}
-        self._note("server.certificate", data)
-        log.info("server-certificate", message="renewed", serial=told.serial)
-        return True
 
     def _connection_metrics(self) -> Iterator[Metric]:
         """Open connections by kind."""
@@ -308,9 +294,7 @@ class Server:
     def _check_certificate(self) -> None:
         if CLOCK.monotonic() >= self._certificate_due:
             self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
-            self.renew_certificate()
-            if self.management_tls is not None and self.management_tls.keep(CLOCK.wall()):
-                log.info("management-certificate", message="renewed")
+            self.certificates.keep(utc_now())
 
     def _apply(self, config: Config, ours: RopSettings) -> None:
         """Put the live members in force."""

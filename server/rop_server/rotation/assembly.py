@@ -10,6 +10,7 @@ from rop_server.core.key_turns import KeyTurns
 from rop_server.rotation.devicekey import DeviceKeyRotation
 from rop_server.rotation.item import Item
 from rop_server.rotation.kept import KeptItem, Note, Put
+from rop_server.rotation.servercert import Presenting, ServerCertificateRotation
 from rop_server.rotation.signkey import SignKeyRotation
 from rop_server.state.book import FactsBook
 
@@ -20,6 +21,7 @@ def assemble(
     config: Callable[[], Config],
     put: Put,
     turns: KeyTurns,
+    server: Presenting,
     clock: Callable[[], float],
     note: Note,
 ) -> dict[Item, KeptItem]:
@@ -27,6 +29,7 @@ def assemble(
     items: list[KeptItem] = [
         DeviceKeyRotation(file, book, config, put, turns, clock, note),
         SignKeyRotation(file, book, config, put, clock, note),
+        ServerCertificateRotation(file, server, clock, note),
     ]
     for each in items:
         each.recover()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -118,6 +119,42 @@ async def test_an_aborted_device_key_brings_devices_back(camera: Any, directory:
     assert config(directory)["deviceAuth"] == before
     late = await camera.keep_alive(hello=False, keys=(newer.access_key, newer.secret_access_key))
     assert late.channel.status == 400
+
+
+async def test_a_server_certificate_is_replaced_while_connections_go_on(
+    camera: Any, take: Take, manage: Any
+) -> None:
+    line = await camera.signaling()
+    old = presented(line)
+    status, told = await take("ServerCertificate", "Prepare")
+    assert (status, told["phase"], told["total"]) == (200, "Prepared", 0)
+    assert presented(await camera.signaling(hello=False)) == old
+    await take("ServerCertificate", "Roll")
+    rolled = presented(await camera.signaling(hello=False))
+    assert rolled != old
+    assert (await line.ask(Command.HEARTBEAT)).status == 200
+    await take("ServerCertificate", "Abort")
+    assert presented(await camera.signaling(hello=False)) == old
+    for step in ("Prepare", "Roll", "Retire"):
+        status, told = await take("ServerCertificate", step)
+    assert (status, told["generation"], told["target"]) == (200, 2, None)
+    assert told["detail"]["serial"] in str((await manage("GET", "/identity"))[1])
+    assert presented(await camera.signaling(hello=False)) not in (old, rolled)
+    assert (await line.ask(Command.HEARTBEAT)).status == 200
+
+
+async def test_a_server_certificate_of_another_time_is_not_used(take: Take, server: Any) -> None:
+    await take("ServerCertificate", "Prepare")
+    item = server.rotations[Item.SERVER_CERTIFICATE]
+    item._clock = lambda: time.time() + 91 * 86400
+    status, told = await take("ServerCertificate", "Roll")
+    assert (status, told["error"]["symbol"]) == (409, "wrong_phase")
+    assert "abort" in told["error"]["message"]
+
+
+def presented(link: Any) -> bytes:
+    der: bytes = link.writer.get_extra_info("ssl_object").getpeercert(True)
+    return der
 
 
 async def test_a_pace_is_kept_over_a_restart(directory: Any) -> None:

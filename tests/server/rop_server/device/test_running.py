@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import ssl
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -114,11 +115,11 @@ async def test_hand_edit_is_noticed_and_taken_on_demand(server: Any, directory: 
 
 
 async def test_server_certificate_is_renewed_live(server: Any, camera: Any) -> None:
-    assert not server.renew_certificate()
+    assert not server.certificates.keep(datetime.now(UTC))
     line = await camera.signaling()
     old = line.writer.get_extra_info("ssl_object").getpeercert(True)
     server.site.certs.server_chain("127.0.0.1").unlink()
-    assert server.renew_certificate()
+    assert server.certificates.keep(datetime.now(UTC))
     again = await camera.signaling()
     assert again.writer.get_extra_info("ssl_object").getpeercert(True) != old
 

@@ -20,6 +20,7 @@ from rop_data.rotations import RotationFile, old_sign_keys, retired_device_keys
 from rop_data.store import prepare
 from rop_server.control import SiteControl
 from rop_server.core.key_turns import KeyTurns
+from rop_server.presenting import Certificates
 from rop_server.rotation.assembly import assemble
 from rop_server.rotation.item import Item, Order, Step
 from rop_server.state.book import FactsBook
@@ -36,9 +37,10 @@ class Opened:
         self.file = RotationFile(directory.rotation)
         self.control = SiteControl(self.site, lambda *_: None, lambda *_: None, dict)
         turns = KeyTurns(time.monotonic, lambda: 0)
+        certificates = Certificates(self.site, lambda *_: None)
         self.items = assemble(
             *(self.file, self.book, lambda: self.control.effective, self.control.put_keys, turns),
-            *(time.time, lambda *_: None),
+            *(certificates, time.time, lambda *_: None),
         )
 
     def __enter__(self) -> Opened:
@@ -58,6 +60,8 @@ class Opened:
         config = self.control.effective
         if item == "SignKey":
             return config.sign_key, {config.sign_key, *old_sign_keys(self.file, config.sign_key)}
+        if item == "ServerCertificate":
+            return self.site.server_chain_pem, {self.site.server_chain_pem}
         known = {**retired_device_keys(self.file), **config.device_keys}
         return known[config.current_key_index], set(known.values())
 
@@ -80,7 +84,7 @@ def main(folder: str, limit: str, item: str, *steps: str) -> None:
         os.fsync, os.replace = counted(os.fsync), counted(os.replace)
         Path.replace = counted(Path.replace)  # type: ignore[method-assign]
         site.take(item, steps)
-    print(seen)
+    print(f"\n{seen}")
 
 
 if __name__ == "__main__":

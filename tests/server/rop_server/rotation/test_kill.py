@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from rop_pki import key_matches
+
 PATHS = {"to-the-end": ("Prepare", "Roll", "Retire"), "back": ("Prepare", "Roll", "Abort")}
 STEPS = Path(__file__).with_name("steps.py")
 
@@ -48,7 +50,7 @@ def test_killed_at_every_write_point(tmp_path: Path, steps: ModuleType, item: st
     shutil.copytree(template, whole)
     done = run(whole, 0, item, PATHS[path])
     assert done.returncode == 0, done.stderr
-    points = int(done.stdout)
+    points = int(done.stdout.split()[-1])
     assert points >= 12
     for point in range(1, points + 1, 2):
         folder = tmp_path / str(point)
@@ -67,3 +69,21 @@ def test_killed_at_every_write_point(tmp_path: Path, steps: ModuleType, item: st
             if left:
                 assert site.take(item, left).generation == 2
             assert site.keys(item)[0] != first
+
+
+@pytest.mark.parametrize("path", list(PATHS))
+def test_a_server_certificate_always_fits_its_key(tmp_path: Path, steps: ModuleType, path: str) -> None:
+    template, whole = tmp_path / "template", tmp_path / "whole"
+    with steps.Opened(template) as site:
+        first, _ = site.keys("ServerCertificate")
+    shutil.copytree(template, whole)
+    points = int(run(whole, 0, "ServerCertificate", PATHS[path]).stdout.split()[-1])
+    for point in range(1, points + 1, 2):
+        folder = tmp_path / str(point)
+        shutil.copytree(template, folder)
+        assert run(folder, point, "ServerCertificate", PATHS[path]).returncode == -signal.SIGKILL
+        with steps.Opened(folder) as site:
+            assert key_matches(site.site.server_chain_pem, site.site.server_key_pem)
+            if site.items["ServerCertificate"].state().generation == 1:
+                assert site.take("ServerCertificate", PATHS["to-the-end"]).generation == 2
+            assert site.keys("ServerCertificate")[0] != first

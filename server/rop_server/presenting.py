@@ -1,0 +1,63 @@
+"""The certificates that a running server presents: renewed when they are due, replaced when that is ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from rop_data.authority import ServerLeaf, install_server_leaf, issue_server_leaf, server_leaf
+from rop_data.store import Site
+from rop_pki import inspect
+from rop_server.manage.trust import ManagementTls
+from rop_server.net.tls import TlsContexts
+
+log = structlog.get_logger("rop.server")
+
+
+class Certificates:
+    """Of the device ports (61000, 61001, 61002, 61005, 61006) and of the management port.
+
+    `note(type, data)` records an event. `management` is None while that port does not listen.
+    """
+
+    def __init__(self, site: Site, note: Callable[[str, dict[str, Any]], None]) -> None:
+        self._site = site
+        self._note = note
+        self.tls = TlsContexts(site.server_chain_pem, site.server_key_pem, site.root_pem)
+        self.management: ManagementTls | None = None
+
+    def keep(self, now: datetime) -> bool:
+        """Renew what is due and present it; True when the one of the device ports was."""
+        if self.management is not None and self.management.keep(now.timestamp()):
+            log.info("management-certificate", message="renewed")
+        if not self._site.renew_server_certificate(now):
+            return False
+        self._presented("renewed")
+        return True
+
+    def serving(self) -> ServerLeaf:
+        """See `Presenting`."""
+        return server_leaf(self._site.certs, self._site.config.server_host)
+
+    def issue(self, now: datetime) -> ServerLeaf:
+        """See `Presenting`."""
+        return issue_server_leaf(self._site.authority, self._site.config, now)
+
+    def usable(self, leaf: ServerLeaf, now: datetime, margin: timedelta) -> bool:
+        """See `Presenting`."""
+        return leaf.fits(self._site.authority, now, margin)
+
+    def present(self, leaf: ServerLeaf) -> None:
+        """See `Presenting`."""
+        install_server_leaf(self._site.certs, self._site.config.server_host, leaf)
+        self._presented("replaced")
+
+    def _presented(self, why: str) -> None:
+        leaf = self.serving()
+        self.tls.renew(leaf.chain, leaf.key)
+        told = inspect(leaf.chain)
+        self._note("server.certificate", {"serial": told.serial, "notAfter": told.not_after.timestamp()})
+        log.info("server-certificate", message=why, serial=told.serial)

@@ -69,7 +69,7 @@ async def import_cameras(
     from rop_operator.adapters.host_files import document_text, write_file
 
     namespace = await effective_namespace(backend, target)
-    only = await _server(backend, namespace, server)
+    only = await only_server(backend, namespace, server)
     results = []
     for entry in await entries(backend, namespace, found):
         belongs = entry.server or only
@@ -86,7 +86,7 @@ async def import_cameras(
         click.echo("Every camera that was seen has a Camera.", err=True)
 
 
-async def _server(backend: Backend, namespace: str, name: str | None) -> Ref:
+async def only_server(backend: Backend, namespace: str, name: str | None) -> Ref:
     """The RopServer for cameras that none knows yet."""
     names = [item["metadata"]["name"] for item in await backend.list("RopServer", namespace)]
     if name is not None and name not in names:

@@ -153,3 +153,9 @@ def spawned(tmp_path: Path) -> Iterator[Run]:
         process.terminate()
     for process in processes:
         process.wait(30)
+
+
+@pytest.fixture
+def ropctl_command(tmp_path: Path) -> Callable[..., list[str]]:
+    """`ropctl_command(*args)`: the command line for the agent of `on_host`."""
+    return lambda *args: [str(ROPCTL), "--state", str(tmp_path / "state"), "-n", "video", *args]

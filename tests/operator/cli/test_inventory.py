@@ -138,3 +138,23 @@ def test_a_pruned_folder_is_held_and_comes_back(on_host: Run, spawned: Run, unti
     until("nothing is held", lambda: "DeletionHeld" not in reason())
     assert {(row["claim"], row["state"]) for row in rows(on_host, "--lan-seconds", "0")} == {("Claimed", "Online")}
     assert on_host("undelete", "camera", "cam-0", expect=1).stderr.count("not being deleted") == 1
+
+
+def test_a_profile_is_previewed_before_it_is_applied(site: Run, until: Run) -> None:
+    camera = document("Camera", "hall", serverRef={"name": "home"}, uid=ENROLLED[0])
+    camera["metadata"]["labels"] = {"place": "yard"}
+    site("apply", "--wait", "-f", "-", stdin=yaml.safe_dump(camera))
+    yard = document(
+        "CameraProfile",
+        "yard",
+        serverRef={"name": "home"},
+        selector={"matchLabels": {"place": "yard"}},
+        settings={"alarm": {"enabled": False}},
+    )
+    text = yaml.safe_dump(yard)
+    shown = site("profile", "preview", "-f", "-", stdin=text, expect=2).stdout.splitlines()
+    assert shown[1].split()[:5] == ["hall", "settings.alarm.enabled", "false", "CameraProfile/yard", "Enforce"]
+    told = json.loads(site("profile", "preview", "-f", "-", "-o", "json", stdin=text, expect=2).stdout)["cameras"]
+    assert [(each["camera"], each["fields"][0]["change"]) for each in told] == [("Camera/video/hall", "new")]
+    assert site("profile", "preview", "nobody", expect=1).stderr.count("there is no CameraProfile nobody") == 1
+    assert site("profile", "preview", expect=64).stderr.count("give the NAME") == 1

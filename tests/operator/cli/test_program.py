@@ -28,6 +28,8 @@ COMMANDS = [
     ("provision",),
     ("qr",),
     ("export",),
+    ("camera", "onboard"),
+    ("profile", "preview"),
     ("undelete",),
     ("secret", "set"),
 ]
@@ -51,6 +53,7 @@ def test_every_command_has_help_with_an_example_and_exit_codes(ropctl: Run, word
         (["--state", "x", "--context", "y", "get", "cam"], "give one of them"),
         (["get", "cam", "x", "-A"], "one namespace"),
         (["get", "rs", "--all"], "get cameras"),
+        (["camera", "onboard", "--from", "list.txt", "-y"], ".csv, .yaml"),
         (["delete", "cam"], "Give their names"),
         (["delete"], "give KIND NAME"),
         (["secret", "set", "../x", "key"], "NAME and KEY"),

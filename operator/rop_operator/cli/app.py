@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from rop_operator.cli import camera, inventory, lan, profile, read, undelete, write
+from rop_operator.cli import camera, inventory, lan, profile, qr, read, undelete, write
 from rop_operator.cli.target import EXIT_ERROR, EXIT_USAGE, Target, target_options
 
 
@@ -48,7 +48,7 @@ for _command in (
         read.events,
         read.doctor,
     ),
-    *(lan.discover, lan.provision, lan.qr, inventory.export, camera.camera, profile.profile, write.secret),
+    *(lan.discover, lan.provision, qr.qr, inventory.export, camera.camera, profile.profile, write.secret),
 ):
     ropctl.add_command(_command)
 

@@ -1,13 +1,10 @@
-"""Commands on the cameras' LAN: discover, provision, qr. They work from wherever they run."""
+"""Commands on the cameras' LAN: discover, provision. They work from wherever they run."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -121,7 +118,8 @@ async def _owners(backend: Backend) -> dict[str, str]:
     return {item["spec"]["uid"]: f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in items}
 
 
-def _camera_name(word: str) -> str:
+def camera_name(word: str) -> str:
+    """The name out of `front-door` or `camera/front-door`."""
     kind, slash, name = word.rpartition("/")
     row = kind_called(kind) if slash else None
     if slash and (row is None or row.kind != "Camera"):
@@ -129,7 +127,8 @@ def _camera_name(word: str) -> str:
     return name
 
 
-async def _session(backend: Backend, camera: Object) -> Session:
+async def open_session(backend: Backend, camera: Object) -> Session:
+    """A set-up session for a Camera. PortError."""
     spec, namespace = camera["spec"], camera["metadata"]["namespace"]
     if spec.get("access") == "Denied":
         raise PortError("Denied", "its Camera says access: Denied; allow it first")
@@ -168,7 +167,7 @@ async def provision(
     Exit codes: 0 online; 1 refused, silent or not online in time; 64 usage.
     """
     namespace = await effective_namespace(backend, target)
-    ref = Ref("Camera", namespace, _camera_name(camera))
+    ref = Ref("Camera", namespace, camera_name(camera))
     item = await fetch(backend, ref)
     if condition(item, "Online").get("status") == "True":
         click.echo(f"{ref.name} already talks to its server; nothing to do")
@@ -180,7 +179,7 @@ async def provision(
     if address is None:
         where = await _find(lan, item["spec"]["uid"])
         address, port = where.address, port or where.port
-    symbol = await lan.hand_over(address, port or SETUP_PORT, await _session(backend, item))
+    symbol = await lan.hand_over(address, port or SETUP_PORT, await open_session(backend, item))
     if symbol is not None:
         click.echo(f"error: {ref.name} at {address} answered {safe(symbol)}", err=True)
         return EXIT_ERROR
@@ -212,50 +211,3 @@ async def _wait_online(backend: Backend, ref: Ref, timeout: float) -> int:
             click.echo(f"error: {ref.name} is not online after {timeout:.0f} s ({safe(said)})", err=True)
             return EXIT_ERROR
         await asyncio.sleep(POLL)
-
-
-@click.command("qr")
-@click.argument("camera")
-@click.option("--once", is_flag=True, help="Print it and leave, without counting down.")
-@command
-async def qr(backend: Backend, target: Target, camera: str, once: bool) -> int:
-    """The set-up as a QR code, for cameras without a LAN port (4G). ONE-WAY.
-
-    It holds an authorization code: show it to nobody else. It is never stored and ends at the time shown.
-
-    \b
-    Example: ropctl qr gate
-    Exit codes: 0; 1 no code can be made, or it expired while counting down; 64 usage.
-    """
-    import segno
-
-    namespace = await effective_namespace(backend, target)
-    item = await fetch(backend, Ref("Camera", namespace, _camera_name(camera)))
-    session = await _session(backend, item)
-    code = segno.make(json.dumps(dict(session.document), separators=(",", ":")), error="m", micro=False)
-    click.echo(ONE_WAY, err=True)
-    code.terminal(compact=True)
-    left = remaining(session)
-    click.echo(
-        f"{item['metadata']['name']} ({session.uid}): valid for {left} s, until {session.expires_at:%H:%M:%S} UTC"
-    )
-    if once or not sys.stdout.isatty():
-        return 0
-    return await _count_down(backend, item, session)
-
-
-def remaining(session: Session) -> int:
-    """Whole seconds that a session's code has left."""
-    return max(0, int((session.expires_at - datetime.now(UTC)).total_seconds()))
-
-
-async def _count_down(backend: Backend, item: Object, session: Session) -> int:
-    ref = Ref("Camera", item["metadata"]["namespace"], item["metadata"]["name"])
-    while left := remaining(session):
-        click.echo(f"\r{left:4d} s ", nl=False)
-        if condition(await fetch(backend, ref), "Online").get("status") == "True":
-            click.echo(f"\r{ref.name} is online")
-            return 0
-        await asyncio.sleep(1)
-    click.echo("\rexpired; run the command again for a new code")
-    return EXIT_ERROR

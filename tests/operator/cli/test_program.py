@@ -58,6 +58,8 @@ def test_every_command_has_help_with_an_example_and_exit_codes(ropctl: Run, word
         (["delete"], "give KIND NAME"),
         (["secret", "set", "../x", "key"], "NAME and KEY"),
         (["qr", "ropserver/home"], "is no camera"),
+        (["qr"], "give one CAMERA"),
+        (["qr", "--sheet", "--listen", "0.0.0.0"], "loopback"),
     ],
 )
 def test_usage_errors_exit_64(ropctl: Run, tmp_path: Path, args: list[str], said: str) -> None:

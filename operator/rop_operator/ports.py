@@ -133,6 +133,14 @@ class Server(Protocol):
         """Open a session whose code lets the camera enrol."""
         ...
 
+    async def pki(self) -> Mapping[str, Any]:
+        """The authority and the census, as the server tells them."""
+        ...
+
+    async def approve_renewal(self, uid: str, seconds: float) -> Mapping[str, Any]:
+        """Let a device renew once within this time; `uid` and `until`."""
+        ...
+
     async def rotations(self) -> Sequence[RotationFacts]:
         """Where every item that can be rotated is."""
         ...

@@ -91,6 +91,11 @@ def old_sign_keys(file: RotationFile, current: str) -> tuple[str, ...]:
     return tuple(key for key in keys if key != current) if keys and keys[-1] == current else ()
 
 
+def retired_sign_keys(file: RotationFile) -> tuple[str, ...]:
+    """Keys of codes that are accepted no more, but for a device whose renewal was approved."""
+    return tuple(file.get("SignKey").data.get("retired", ()))
+
+
 def retired_device_keys(file: RotationFile) -> dict[str, str]:
     """Device keys out of use. A device that shows one proves itself by it and is told to register again."""
     return dict(file.get("DeviceKey").data.get("retired", {}))

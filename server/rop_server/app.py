@@ -158,6 +158,7 @@ class Server:
             backups=backing,
             gateway=self.gateway,
             rotations=self.rotations,
+            authority=self.certificates.document,
             sources=(
                 self.lag.collect,
                 self._connection_metrics,

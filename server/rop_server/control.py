@@ -16,7 +16,7 @@ from rop_data import config as configs
 from rop_data import settings as rop_settings
 from rop_data.config import Config
 from rop_data.members import BY_NAME, MEMBERS, Apply, get, has
-from rop_data.rotations import RotationFile, old_sign_keys, retired_device_keys
+from rop_data.rotations import RotationFile, old_sign_keys, retired_device_keys, retired_sign_keys
 from rop_data.settings import RopSettings
 from rop_data.store import Site
 from rop_pki import inspect
@@ -63,6 +63,7 @@ def core_settings(config: Config, ours: RopSettings, rotations: RotationFile) ->
         device_keys={**retired_device_keys(rotations), **config.device_keys},
         current_key_index=config.current_key_index,
         old_sign_keys=old_sign_keys(rotations, config.sign_key),
+        retired_sign_keys=retired_sign_keys(rotations),
         integrity=Policy(ours.integrity),
         code_life=float(config.get("authCode.expiredIn")),
         client_cert_days=float(config.get("cert.clientCertValidDays")),

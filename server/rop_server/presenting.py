@@ -38,6 +38,25 @@ class Certificates:
         self._presented("renewed")
         return True
 
+    def document(self) -> dict[str, Any]:
+        """Facts of the authority; times are epoch seconds."""
+        authority, root = self._site.authority, inspect(self._site.root_pem)
+        leaf, issuer = inspect(self._site.server_chain_pem), authority.intermediate
+        return {
+            "root": {
+                "sha256": authority.root_fingerprint,
+                "notAfter": root.not_after.timestamp(),
+                "keyPresent": (self._site.certs.root_ca / "key.pem").is_file(),
+            },
+            "intermediate": {
+                "keyID": authority.issuer_key_id,
+                "serial": issuer.serial,
+                "notAfter": issuer.not_after.timestamp(),
+            },
+            "serverCertificate": {"serial": leaf.serial, "notAfter": leaf.not_after.timestamp()},
+            "rootPEM": self._site.root_pem.decode(),
+        }
+
     def serving(self) -> ServerLeaf:
         """See `Presenting`."""
         return server_leaf(self._site.certs, self._site.config.server_host)

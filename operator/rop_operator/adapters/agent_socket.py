@@ -45,6 +45,14 @@ class Operations(Protocol):
         """An initialization session of a server."""
         ...
 
+    async def pki(self, server: Ref) -> Mapping[str, Any]:
+        """The authority and the census of a server."""
+        ...
+
+    async def approve_renewal(self, server: Ref, uid: str, seconds: float) -> Mapping[str, Any]:
+        """Let a device renew once within this time."""
+        ...
+
     async def discover(self, seconds: float) -> Sequence[Found]:
         """What answers on the LAN."""
         ...
@@ -77,6 +85,8 @@ class AgentSocket:
         application.router.add_get("/v1/watch", self._watch)
         application.router.add_post("/v1/servers/{namespace}/{name}/initialization-session", self._session)
         application.router.add_get("/v1/servers/{namespace}/{name}/devices", self._devices)
+        application.router.add_get("/v1/servers/{namespace}/{name}/pki", self._pki)
+        application.router.add_put("/v1/servers/{namespace}/{name}/devices/{uid}/renewal", self._renewal)
         application.router.add_post("/v1/discover", self._discover)
         return application
 
@@ -166,6 +176,17 @@ class AgentSocket:
         log.info("initialization session", extra={"uid": session.uid[:16], "peer": _peer(request)})
         answer = {"document": dict(session.document), "expiresAt": timestamp(session.expires_at)}
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
+
+    async def _pki(self, request: web.Request) -> web.Response:
+        return web.json_response(dict(await self._operations.pki(self._server(request))))
+
+    async def _renewal(self, request: web.Request) -> web.Response:
+        seconds = (await _object(request)).get("seconds")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise PortError("BadRequest", "seconds is a number")
+        server, uid = self._server(request), request.match_info["uid"]
+        log.info("approve renewal", extra={"uid": uid[:16], "peer": _peer(request)})
+        return web.json_response(dict(await self._operations.approve_renewal(server, uid, seconds)))
 
     async def _discover(self, request: web.Request) -> web.Response:
         seconds = (await _object(request)).get("seconds", 3.0)

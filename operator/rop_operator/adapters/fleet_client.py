@@ -176,6 +176,14 @@ class ClientServer:
         document = await self._call("POST", "/v1.0/devices/initialization-session", {"uid": uid})
         return Session(uid, document, expires_at=session_end(None))
 
+    async def pki(self) -> Mapping[str, Any]:
+        """PortError `NotSupported`."""
+        raise PortError("NotSupported", MISSING)
+
+    async def approve_renewal(self, uid: str, seconds: float) -> Mapping[str, Any]:
+        """PortError `NotSupported`."""
+        raise PortError("NotSupported", MISSING)
+
     async def rotations(self) -> Sequence[RotationFacts]:
         """The client interface knows of none."""
         return ()

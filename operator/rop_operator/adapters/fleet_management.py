@@ -192,6 +192,14 @@ class ManagementServer:
         expires = answer.pop("expiresAt", None)
         return Session(uid, answer, expires_at=session_end(expires))
 
+    async def pki(self) -> Mapping[str, Any]:
+        """The authority and the census."""
+        return await self._get("/pki")
+
+    async def approve_renewal(self, uid: str, seconds: float) -> Mapping[str, Any]:
+        """One renewal."""
+        return await self._write("PUT", f"/devices/{uid}/renewal", {"seconds": seconds})
+
     async def rotations(self) -> Sequence[RotationFacts]:
         """Every item; none for a server of an older program."""
         try:

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from rop_operator.cli import camera, inventory, lan, profile, qr, read, undelete, write
+from rop_operator.cli import camera, inventory, lan, pki, profile, qr, read, undelete, write
 from rop_operator.cli.target import EXIT_ERROR, EXIT_USAGE, Target, target_options
 
 
@@ -36,6 +36,7 @@ def ropctl(context: click.Context, /, **given: str | None) -> None:
     context.obj = Target().merged(given)
 
 
+camera.camera.add_command(pki.approve_renewal)
 for _command in (
     *(
         write.apply,
@@ -49,6 +50,7 @@ for _command in (
         read.doctor,
     ),
     *(lan.discover, lan.provision, qr.qr, inventory.export, camera.camera, profile.profile, write.secret),
+    pki.pki,
 ):
     ropctl.add_command(_command)
 

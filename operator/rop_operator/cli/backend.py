@@ -126,6 +126,14 @@ class Backend(Protocol):
         """Every device that a server has ever seen."""
         ...
 
+    async def pki(self, server: Ref) -> Mapping[str, Any]:
+        """The authority and the census of a server."""
+        ...
+
+    async def approve_renewal(self, server: Ref, uid: str, seconds: float) -> Mapping[str, Any]:
+        """Let a device renew once within this time; `uid` and `until`."""
+        ...
+
     async def discover(self, seconds: float) -> Sequence[Found]:
         """What answers on the LAN of the engine's machine."""
         ...

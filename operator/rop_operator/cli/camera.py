@@ -29,7 +29,11 @@ LAN_SECONDS = 3.0
 
 @click.group("camera")
 def camera() -> None:
-    """Cameras."""
+    """What a person does with cameras beside their documents.
+
+    \b
+    Example: ropctl camera onboard --from cameras.csv
+    """
 
 
 @camera.command("onboard")

@@ -107,6 +107,17 @@ class HostBackend:
         answer = await self._good("GET", f"/v1/servers/{server.namespace}/{server.name}/devices")
         return [facts for item in answer["items"] if (facts := device_facts(item)) is not None]
 
+    async def pki(self, server: Ref) -> Mapping[str, Any]:
+        """By the agent."""
+        found: Mapping[str, Any] = await self._good("GET", f"/v1/servers/{server.namespace}/{server.name}/pki")
+        return found
+
+    async def approve_renewal(self, server: Ref, uid: str, seconds: float) -> Mapping[str, Any]:
+        """By the agent."""
+        path = f"/v1/servers/{server.namespace}/{server.name}/devices/{uid}/renewal"
+        found: Mapping[str, Any] = await self._good("PUT", path, body={"seconds": seconds})
+        return found
+
     async def discover(self, seconds: float) -> Sequence[Found]:
         """Discovery by the agent."""
         answer = await self._good("POST", "/v1/discover", body={"seconds": seconds})

@@ -87,7 +87,7 @@ async def import_cameras(
 
 
 async def only_server(backend: Backend, namespace: str, name: str | None) -> Ref:
-    """The RopServer for cameras that none knows yet."""
+    """The RopServer of this name; without one, the only one of the namespace."""
     names = [item["metadata"]["name"] for item in await backend.list("RopServer", namespace)]
     if name is not None and name not in names:
         raise PortError("ServerNotFound", f"there is no RopServer {name} in namespace {namespace}")

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
-from rop_operator.ports import Clock, Fleet, Gateways, Lan, PortError, Runtime, Secrets, Store
+from rop_operator.ports import Clock, Fleet, Gateways, Lan, PortError, Runtime, Secrets, Server, Store
 from rop_operator.reconcile.cameras import Cameras
 from rop_operator.reconcile.operations import Craft, Operations
 from rop_operator.reconcile.profiles import Profiles
@@ -160,10 +160,21 @@ class Engine:
 
     async def session(self, server: Ref, uid: str) -> Session:
         """An initialization session of a server, for a hand-over from elsewhere. PortError."""
+        return await self._connected(server).initialization_session(uid)
+
+    async def pki(self, server: Ref) -> Mapping[str, Any]:
+        """The authority and the census of a server. PortError."""
+        return await self._connected(server).pki()
+
+    async def approve_renewal(self, server: Ref, uid: str, seconds: float) -> Mapping[str, Any]:
+        """Let a device renew once within this time. PortError."""
+        return await self._connected(server).approve_renewal(uid, seconds)
+
+    def _connected(self, server: Ref) -> Server:
         link = self._servers.links.get(server)
         if link is None or link.server is None:
             raise PortError("ServerNotReady", f"{server} is not connected; see its conditions")
-        return await link.server.initialization_session(uid)
+        return link.server
 
     def devices(self, server: Ref) -> Sequence[DeviceFacts]:
         """Every device that a server has ever seen, without asking it again. PortError."""

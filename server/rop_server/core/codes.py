@@ -226,12 +226,18 @@ class Enrolment:
         return _refuse("code_invalid", 200)
 
     def _verify(self, code: str, uid: str, wall: float) -> str | None:
-        """As `auth.verify_long_term`, with the signKey of now or one that is being replaced."""
-        symbol = auth.verify_long_term(self.settings.sign_key, code, uid, wall)
-        for key in self.settings.old_sign_keys:
+        """As `auth.verify_long_term`, with the signKey of now or one that is being replaced, or with a retired
+        one for a device whose renewal was approved.
+        """
+        told = self.settings
+        symbol = auth.verify_long_term(told.sign_key, code, uid, wall)
+        for key in told.old_sign_keys:
             if symbol != "signature_not_matched":
                 break
             symbol = auth.verify_long_term(key, code, uid, wall)
+        for key in told.retired_sign_keys if symbol == "signature_not_matched" else ():
+            if auth.verify_long_term(key, code, uid, wall) is None and self._admission.use_approval(uid, wall):
+                return None
         return symbol
 
 

@@ -201,3 +201,7 @@ class Admission(Protocol):
     def may_enrol(self, uid: str) -> str | None:
         """None when a code may be issued to and used by this UID, else the reason (`Denied`, `NotClaimed`)."""
         ...
+
+    def use_approval(self, uid: str, now: float) -> bool:
+        """Whether a person approved one renewal of this UID that would be refused; used up by that."""
+        ...

@@ -29,6 +29,7 @@ class Settings:
     device_keys: dict[str, str] = field(repr=False)
     current_key_index: str
     old_sign_keys: tuple[str, ...] = field(default=(), repr=False)
+    retired_sign_keys: tuple[str, ...] = field(default=(), repr=False)
     integrity: Policy = Policy.ENFORCE
     code_life: float = 60.0
     client_cert_days: float = 180

@@ -22,6 +22,7 @@ from rop_server.manage.gate import Gate
 from rop_server.manage.gatewayops import Gateway, GatewayOperations
 from rop_server.manage.handlers import DeviceOperations, FleetOperations, reply
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
+from rop_server.manage.pkiops import Authority, PkiOperations
 from rop_server.manage.rotationops import RotationOperations
 from rop_server.manage.serverops import ServerOperations
 from rop_server.manage.streamops import StreamOperations
@@ -91,6 +92,7 @@ def build_manage_app(
     sources: Sequence[Source] = (),
     rotations: Mapping[Item, Rotating] | None = None,
     gateway: Gateway | None = None,
+    authority: Authority = dict,
 ) -> web.Application:
     """The application of `/manage/v1`. Serve it with `rop_server.manage.listener.ManageListener`."""
     identity = control.identity()
@@ -108,6 +110,7 @@ def build_manage_app(
         StreamOperations(streams),
         BackupOperations(backups),
         RotationOperations(rotations or {}),
+        PkiOperations(authority, book, control, clock),
         GatewayOperations(gateway, book, clock),
         WifiOperations(devices, book, control, scans or Scans(Wifi(devices), clock)),
     )

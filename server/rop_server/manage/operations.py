@@ -9,7 +9,7 @@ from rop_server.manage.backuptable import BACKUP_OPERATIONS
 from rop_server.manage.firmwaretable import FIRMWARE_OPERATIONS
 from rop_server.manage.gatewaytable import GATEWAY_OPERATIONS
 from rop_server.manage.operation import Operation
-from rop_server.schema import TIME, of, ref
+from rop_server.schema import TEXT, TIME, of, ref
 
 PREFIX = "/manage/v1"
 UID = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}
@@ -267,6 +267,25 @@ OPERATIONS: tuple[Operation, ...] = (
             409: "`generation_gap`, `wrong_phase`, `backup_required`, `root_sealed`, `canary_lost`, "
             "`still_needed`, `invalid_config` or `not_supported`; nothing is changed.",
         },
+        fenced=True,
+    ),
+    Operation(
+        "GET",
+        "/pki",
+        "get_pki",
+        "The authority of this server, and the census: which devices hold what of it.",
+        "Observe",
+        reply=ref("Pki"),
+    ),
+    Operation(
+        "PUT",
+        "/devices/{uid}/renewal",
+        "approve_renewal",
+        "Let a device renew its certificate once although its code is by a retired signKey, within some seconds.",
+        "Admin",
+        body=of("seconds", seconds={"type": "number", "exclusiveMinimum": 0, "maximum": 604800}),
+        reply=of(uid=TEXT, until=TIME),
+        replies={404: "`device_unknown`.", 409: "`denied`."},
         fenced=True,
     ),
     *GATEWAY_OPERATIONS,

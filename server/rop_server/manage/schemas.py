@@ -184,6 +184,23 @@ SCHEMAS: dict[str, Schema] = {
         since=TIME,
         detail=mapping(ANY),
     ),
+    "Pki": of(
+        root=of(sha256=TEXT, notAfter=TIME, keyPresent=FLAG),
+        intermediate=of(keyID=TEXT, serial=TEXT, notAfter=TIME),
+        serverCertificate=of(serial=TEXT, notAfter=TIME),
+        rootPEM=TEXT,
+        census=of(
+            devices=NUMBER,
+            withoutCertificate=NUMBER,
+            byRoot=array(of(sha256=TEXT, devices=NUMBER)),
+            assumedRoot=NUMBER,
+            byIssuer=array(of(keyID=TEXT, devices=NUMBER)),
+            byExpiryWeek=array(of(week=TEXT, devices=NUMBER)),
+            byDeviceKey=array(of(key=TEXT, devices=NUMBER)),
+            expired=of(devices=NUMBER, named=array(TEXT)),
+            renewalOverdue=of(devices=NUMBER, named=array(TEXT)),
+        ),
+    ),
     "RotationList": of(items=array(ref("Rotation"))),
     "RotationOrder": {
         "type": "object",

@@ -22,7 +22,7 @@ LENGTH = 32
 
 class SignKeyRotation(KeptItem):
     """`data`: `next` is the key to come; `epochs` are the keys in the order of their use, each with the number of
-    the newest certificate at its beginning. A key that is in `epochs` is accepted.
+    the newest certificate at its beginning. A key that is in `epochs` is accepted. `retired` are those of before.
     """
 
     item = Item.SIGN_KEY
@@ -47,22 +47,27 @@ class SignKeyRotation(KeptItem):
         return epochs if epochs and epochs[-1]["key"] == current else [{"key": current, "mark": 0}]
 
     def _take(self, order: Order) -> None:
-        epochs, following = self._epochs, self.progress.data.get("next")
+        epochs, following, retired = self._epochs, self.progress.data.get("next"), self._retired
         if order.step is Step.PREPARE:
-            self._move(order, {"epochs": epochs, "next": random_text(LENGTH)})
+            self._move(order, {"retired": retired, "epochs": epochs, "next": random_text(LENGTH)})
         elif order.step is Step.ROLL:
             self._begin(order, epochs, following)
         elif order.step is Step.RETIRE:
-            self._move(order, {"epochs": epochs[-1:]})
+            gone = [epoch["key"] for epoch in epochs if epoch["key"] not in (epochs[-1]["key"], *retired)]
+            self._move(order, {"retired": [*retired, *dict.fromkeys(gone)], "epochs": epochs[-1:]})
             self._put({})
         elif len(epochs) > 1 and self.progress.phase != "Prepared":
             self._begin(order, epochs, epochs[-2]["key"])
         else:
-            self._move(order, {"epochs": epochs})
+            self._move(order, {"retired": retired, "epochs": epochs})
+
+    @property
+    def _retired(self) -> list[str]:
+        return list(self.progress.data.get("retired", ()))
 
     def _begin(self, order: Order, epochs: list[dict[str, Any]], key: str | None) -> None:
         epochs = [*epochs, {"key": key, "mark": self._book.newest_certificate()}]
-        self._move(order, {"epochs": epochs})
+        self._move(order, {"retired": self._retired, "epochs": epochs})
         self._put({MEMBER: key})
 
     def recover(self) -> None:

@@ -196,6 +196,18 @@ class FactsBook:
             return "NotClaimed"
         return None
 
+    def use_approval(self, uid: str, now: float) -> bool:
+        """Whether one renewal was approved and its time is not over. It is gone then, also after a crash."""
+        name = (f"renewal:{uid}",)
+        found = self._durable.execute("SELECT value FROM fact WHERE name = ?", name).fetchone()
+        if found is None or uid in self._denied:
+            return False
+        self._durable.execute("DELETE FROM fact WHERE name = ?", name)
+        in_time = now <= float(found[0])
+        if in_time:
+            self.note("renewal.approval-used", uid, {}, now)
+        return in_time
+
     def _hidden(self, uid: str) -> bool:
         return not self._drill and reserved(uid)
 
@@ -334,6 +346,11 @@ class FactsBook:
         document = self._record(uid).document(denied_at=self._denied.get(uid), claimed=uid in self._claimed)
         self._forget_empty(uid)
         return document
+
+    def approve_renewal(self, uid: str, until: float) -> None:
+        """Let this device renew once although its code is by a retired signKey; on disk when this returns."""
+        self._durable.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (f"renewal:{uid}", str(until)))
+        self.note("renewal.approved", uid, {"until": until}, self._clock())
 
     def replace_claims(self, policy: str, uids: Iterable[str]) -> Claims:
         """Set the policy and the claimed UIDs; on disk when this returns."""

@@ -33,6 +33,17 @@ async def take(server: Any, manage: Any) -> Take:
     return order
 
 
+@pytest.fixture
+def approve(take: Take, manage: Any) -> Any:
+    """Approve a renewal."""
+
+    async def call(uid: str, seconds: float) -> tuple[int, Any]:
+        told: tuple[int, Any] = await manage("PUT", f"/devices/{uid}/renewal", {"seconds": seconds}, fence="1")
+        return told
+
+    return call
+
+
 def config(directory: Any) -> dict[str, Any]:
     told: dict[str, Any] = json.loads((directory.path / "config.json").read_text())
     return told
@@ -68,6 +79,48 @@ async def test_what_is_acknowledged_is_given_up(camera: Any, take: Take) -> None
     await take("SignKey", "Roll")
     assert (await take("SignKey", "Retire", acknowledged="SignKey:7"))[0] == 409
     assert (await take("SignKey", "Retire", acknowledged="SignKey:1"))[1]["generation"] == 2
+
+
+async def test_a_camera_that_was_away_renews_once_when_approved(camera: Any, take: Take, approve: Any) -> None:
+    old_code = camera.certificate.code
+    assert (await approve(UID, 3600))[0] == 200
+    for step in ("Prepare", "Roll", "Retire"):
+        await take("SignKey", step, acknowledged="SignKey:1")
+    assert isinstance(await camera.certify("e30=.AAAA"), Refusal), "any other code does not use it up"
+    assert isinstance(await camera.certify(old_code), CertificateReply)
+    assert isinstance(await camera.certify(camera.certificate.code), CertificateReply)
+    assert isinstance(await camera.certify(old_code), Refusal), "once"
+
+
+async def test_approvals_end_and_denied_cameras_get_none(
+    camera: Any, take: Take, approve: Any, server: Any
+) -> None:
+    for step in ("Prepare", "Roll", "Retire"):
+        await take("SignKey", step, acknowledged="SignKey:1")
+    server.book.approve_renewal(UID, time.time() - 1)
+    assert isinstance(await camera.certify(camera.certificate.code), Refusal)
+    assert (await approve("95270000000OTHER", 60))[0] == 404
+    assert (await approve(UID, 0))[1]["error"]["field"] == "seconds"
+    assert (await approve(UID, 604801))[0] == 422
+    server.book.set_access(UID, "Denied")
+    assert (await approve(UID, 60))[1]["error"]["symbol"] == "denied"
+
+
+async def test_the_authority_and_the_census_are_told(camera: Any, manage: Any, server: Any) -> None:
+    status, told = await manage("GET", "/pki")
+    assert status == 200
+    assert told["rootPEM"] == server.site.root_pem.decode()
+    assert told["root"]["sha256"] == server.site.authority.root_fingerprint
+    assert told["root"]["keyPresent"] is True
+    census = told["census"]
+    assert census["byRoot"] == [{"sha256": told["root"]["sha256"], "devices": 1}]
+    assert census["byIssuer"] == [{"keyID": told["intermediate"]["keyID"], "devices": 1}]
+    assert census["byDeviceKey"] == [{"key": "unknown", "devices": 1}]
+    assert (census["devices"], census["withoutCertificate"], census["expired"]["devices"]) == (1, 0, 0)
+    await camera.keep_alive()
+    _, told = await manage("GET", "/pki")
+    assert told["census"]["byDeviceKey"] == [{"key": "current", "devices": 1}]
+    assert "PRIVATE" not in json.dumps(told)
 
 
 async def test_an_aborted_sign_key_keeps_cameras_that_have_it(camera: Any, directory: Any, take: Take) -> None:

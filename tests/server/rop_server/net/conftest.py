@@ -69,6 +69,9 @@ class Facts:
         self.admitted.append((uid, serial, issuer, not_after))
         return "Denied" if uid in self.denied else None
 
+    def use_approval(self, uid: str, now: float) -> bool:
+        return False
+
     def may_enrol(self, uid: str) -> str | None:
         return "NotClaimed" if uid in self.unclaimed else "Denied" if uid in self.denied else None
 

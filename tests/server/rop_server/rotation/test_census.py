@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rop_server.rotation.census import NAMED, living, named
+from rop_server.rotation.census import NAMED, census, living, named
 from rop_server.state.book import FactsBook
 
 NOW = 1_000_000.0
@@ -36,6 +36,16 @@ def test_certificates_are_counted_by_number_not_by_the_clock(book: FactsBook) ->
     book.certificate_issued(ENDED, "77", NOW + 60, "aa", "LongCode", None, NOW - 5000)
     assert book.certified_since(mark) == {ENDED}
     assert book.newest_certificate() == mark + 1
+
+
+def test_the_census_groups_all_that_are_not_denied(book: FactsBook) -> None:
+    told = census(book, "INDEX", NOW)
+    assert (told["devices"], told["withoutCertificate"]) == (4, 1)
+    assert told["byIssuer"] == [{"keyID": "aa", "devices": 3}]
+    assert sum(row["devices"] for row in told["byExpiryWeek"]) == 3
+    assert told["byExpiryWeek"][0]["week"] == "1970-W03"
+    assert told["expired"] == {"devices": 2, "named": [ENDED, CLAIMED]}
+    assert told["renewalOverdue"] == {"devices": 1, "named": [VALID]}
 
 
 def test_only_the_first_holders_are_named() -> None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -22,6 +22,8 @@ from rop_operator.adapters.fleet import HttpFleet
 from rop_operator.adapters.kube_api import KubeApi, load_credentials
 from rop_operator.adapters.kube_heartbeat import Heartbeat
 from rop_operator.adapters.kube_lease import LeaseElection
+from rop_operator.adapters.kube_names import Settings
+from rop_operator.adapters.kube_runtime import MANAGE_URL, KubeRuntime
 from rop_operator.adapters.kube_secrets import KubeSecrets
 from rop_operator.adapters.kube_store import KubeStore
 from rop_operator.adapters.lan import NetworkLan
@@ -51,6 +53,17 @@ class Options:
     lan_cidrs: tuple[str, ...] = ()
     discovery_address: str = "255.255.255.255"
     discovery_port: int = 2000
+    server_image: str | None = None
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    server_url: str = MANAGE_URL
+
+    def runtime(self, api: KubeApi, store: KubeStore, guard: Callable[[], bool]) -> KubeRuntime | None:
+        """Where core servers run; None when the command line names no image for them."""
+        if self.server_image is None:
+            return None
+        settings = Settings(self.server_image, self.pull_policy, self.pull_secrets)
+        return KubeRuntime(api, store.get, settings, guard, self.server_url)
 
 
 class Operator:
@@ -117,7 +130,8 @@ class Operator:
         lan = NetworkLan(
             options.lan_cidrs, options.discovery_address, options.discovery_port, options.allow_loopback
         )
-        engine = Engine(store, secrets, fleet, None, lan, self._clock, f"rop-operator/{lease.uid}")
+        runtime = options.runtime(self._api, store, lease.held)
+        engine = Engine(store, secrets, fleet, runtime, lan, self._clock, f"rop-operator/{lease.uid}")
         engine_stop = asyncio.Event()
         reconciling = asyncio.create_task(engine.run(engine_stop), name="engine")
         ends: dict[asyncio.Task[object], int] = {
@@ -204,6 +218,21 @@ def run(options: Options) -> int:
 )
 @click.option("--discovery-address", default="255.255.255.255", show_default=True, help="Broadcast address.")
 @click.option("--discovery-port", default=2000, show_default=True, help="UDP port of LAN discovery.")
+@click.option("--server-image", metavar="IMAGE", help="Run servers without spec.external in pods of this image.")
+@click.option(
+    "--pull-policy",
+    type=click.Choice(["Always", "IfNotPresent", "Never"]),
+    default="IfNotPresent",
+    show_default=True,
+    help="When nodes fetch that image.",
+)
+@click.option("--pull-secret", "pull_secrets", multiple=True, help="Secret for fetching it; repeat for more.")
+@click.option(
+    "--server-url",
+    default=MANAGE_URL,
+    show_default=True,
+    help="Where the management interface of a server in a pod is reached from here.",
+)
 @click.option("--allow-loopback", is_flag=True, help="Allow servers and cameras on loopback addresses.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 def command(lan_cidrs: str, verbose: bool, **given: object) -> None:

@@ -71,12 +71,15 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How to reach a server. `url` is `unix:///...` or `https://...`; `interface` Management or ClientAPI."""
+    """How to reach a server. `url` is `unix:///...` or `https://...`; `interface` Management or ClientAPI;
+    `server_name` is the name its certificate must have, None: the one in the URL.
+    """
 
     url: str
     interface: str
     ca_pem: bytes | None = None
     token: str | None = field(default=None, repr=False)
+    server_name: str | None = None
 
 
 class Server(Protocol):
@@ -173,8 +176,22 @@ class RuntimeState:
     endpoint: Endpoint | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What is not as `ensure` makes it around a running server. `parts` are repaired beside it; `outdated` says
+    why the server itself should be started anew (None: it need not).
+    """
+
+    parts: tuple[str, ...] = ()
+    outdated: str | None = None
+
+
 class Runtime(Protocol):
     """Runs core servers. They outlive the engine."""
+
+    async def drift(self, ref: Ref) -> Drift:
+        """What differs around a running server, by reading only. PortError."""
+        ...
 
     async def ensure(self, ref: Ref, members: Mapping[str, Any], environment: Mapping[str, str]) -> RuntimeState:
         """See that the server of this RopServer runs; first start creates its data with `environment`

@@ -19,6 +19,7 @@ PACKAGES = [
     "server/rop_gateway",
     "server/rop_sim",
     "server/rop_drill",
+    "server/rop_pod",
 ]
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
@@ -103,6 +104,7 @@ FORBIDDEN = [
     ("server/rop_sim/__init__.py", "import rop_server", "Virtual cameras know the wire"),
     ("server/rop_drill/__init__.py", "import rop_server", "A drill meets the server on its ports only"),
     ("server/rop_server/app.py", "import rop_drill", "The server knows nothing of drills that run"),
+    ("server/rop_data/layout.py", "import rop_pod", "Nothing imports what prepares a pod"),
     ("server/rop_gateway/__init__.py", "import rop_server", "The gateway meets the server on HTTP"),
     ("server/rop_pki/__init__.py", "import rop_wire", "rop_pki imports nothing of ours"),
 ]

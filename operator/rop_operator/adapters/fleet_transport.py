@@ -133,6 +133,7 @@ class Transport:
                 headers=headers,
                 allow_redirects=False,
                 timeout=limit,
+                server_hostname=self._endpoint.server_name,
             ) as answer:
                 raw = await _bounded(answer)
                 return answer.status, _decoded(raw)

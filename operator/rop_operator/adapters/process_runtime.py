@@ -12,7 +12,7 @@ from typing import Any
 from rop_operator.adapters.process_table import ProcessId, find_process, terminate, wait_end
 from rop_operator.adapters.server_folder import STEADY, ServerFolder, folder_of, known_below, last_line, passed_on
 from rop_operator.api.facts import Ref
-from rop_operator.ports import RuntimeState
+from rop_operator.ports import Drift, RuntimeState
 
 STOP_GRACE = 20.0
 BACKOFF_FIRST, BACKOFF_MOST = 1.0, 60.0
@@ -65,6 +65,10 @@ class ProcessRuntime:
     def known(self) -> list[Ref]:
         """Servers that have ever been started here."""
         return known_below(self._root)
+
+    async def drift(self, ref: Ref) -> Drift:
+        """A process has nothing around it."""
+        return Drift()
 
     def _entry(self, ref: Ref) -> Entry:
         if ref not in self._entries:

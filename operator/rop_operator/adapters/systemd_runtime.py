@@ -12,7 +12,7 @@ from rop_operator.adapters.process_table import ProcessId, wait_end
 from rop_operator.adapters.server_folder import ServerFolder, folder_of, known_below
 from rop_operator.adapters.systemd_units import Systemctl, Unit, server_unit
 from rop_operator.api.facts import Ref
-from rop_operator.ports import PortError, RuntimeState
+from rop_operator.ports import Drift, PortError, RuntimeState
 
 # systemd restarts a server that dies by itself; one it gave up (exit code 78) is tried again so often.
 TRY_AGAIN = 60.0
@@ -43,6 +43,10 @@ class SystemdRuntime:
     def known(self) -> list[Ref]:
         """Servers that have ever been started here."""
         return known_below(self._root)
+
+    async def drift(self, ref: Ref) -> Drift:
+        """A unit is written at each start; around a running server there is nothing to repair."""
+        return Drift()
 
     def _entry(self, ref: Ref) -> Entry:
         if ref not in self._entries:

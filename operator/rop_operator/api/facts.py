@@ -204,6 +204,8 @@ class ServerFacts(_Wire):
     gateway: GatewayFacts | None = None
     runtime: str | None = None  # managed servers: Starting, Running, Failed, Stopped
     runtime_message: str | None = None
+    runtime_drift: tuple[str, ...] = ()  # what around a managed server differs and is repaired beside it
+    runtime_outdated: str | None = None  # why a managed server should be started anew
 
     @property
     def keys_backed_up(self) -> bool | None:

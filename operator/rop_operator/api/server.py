@@ -10,6 +10,7 @@ from pydantic import Field
 from rop_operator.api.backup import Backup
 from rop_operator.api.base import Model, ObjectName, SecretRef
 from rop_operator.api.gateway import Gateway
+from rop_operator.api.kubernetes import Kubernetes
 from rop_operator.api.rules import Relation, Transition, between, fixed_presence, lasting, list_map, matching
 
 HOST_PATTERN = r"[A-Za-z0-9]([-A-Za-z0-9.]{0,60}[A-Za-z0-9])?|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}"
@@ -314,6 +315,8 @@ class RopServerSpec(Model):
     """No configuration writes; nothing is written to its cameras. Observation and revocation go on."""
     external: External | None = None
     """Present: the server runs elsewhere. Fixed at creation."""
+    kubernetes: Kubernetes | None = None
+    """How the server is run on a cluster. Left out: the defaults."""
     acknowledge: Annotated[
         list[ServerAcknowledgement], Field(max_length=32, json_schema_extra=list_map("edge", "value"))
     ] = []

@@ -103,6 +103,7 @@ REASONS: Mapping[str, str] = {
     "NameMismatch": "The gateway's certificate is for another name; the old pair stays in use.",
     "NeverSeen": "The server has never heard of this UID; hand the camera over.",
     "NginxFailed": "nginx does not serve; the message has its words.",
+    "NameTaken": "An object on the cluster has the name that the server needs; the message says which.",
     "NoBackup": "spec.acknowledge says that the keys may be lost: only for a demo.",
     "NoOnlineProof": "The camera accepted the hand-over but never connected; check its route to the server, then "
     "raise spec.provision.attempt.",
@@ -156,6 +157,7 @@ REASONS: Mapping[str, str] = {
     "TargetUnreachable": "The target does not answer: network, name, TLS, or the service is down.",
     "Unauthorized": "The server refuses the token; make one with rop-server token create.",
     "Unreachable": "The server does not answer.",
+    "UpdateHeld": "A newer pod waits: the server is started anew once its keys are in a verified backup.",
     "Valid": "Nothing to do.",
     "WaitingForClaim": "The server is about to let this UID enrol.",
     "WaitingForWake": "The camera sleeps and its wake budget is not for settings; they are written when it wakes.",

@@ -165,11 +165,14 @@ def _managed(snapshot: ServerSnapshot, facts: ServerFacts, findings: list[Findin
             )
             return Plan(findings=(*findings, Finding("Error", "ManagedElsewhere", message, "spec.acknowledge")))
         actions.append(TakeManagement(foreign))
+    if facts.runtime_drift:
+        actions.append(EnsureRuntime(desired_members(snapshot.spec, snapshot.secrets), first_start(snapshot.spec)))
     config = judge_config(snapshot)
     findings += config_findings(snapshot, config)
     if config.write:
         actions.append(ApplyConfig(config.write, shown(config.write)))
-    restart = restart_members(snapshot, facts, config)
+    restart, waiting = restart_reasons(snapshot, facts, config)
+    findings += waiting
     departures = judge(snapshot)
     if departures.held:
         findings.append(Finding("Warning", "DeletionHeld", departures.message(), "spec.acknowledge"))
@@ -190,6 +193,19 @@ def _managed(snapshot: ServerSnapshot, facts: ServerFacts, findings: list[Findin
     if not any(isinstance(action, RestartRuntime) for action in actions):
         actions += front
     return Plan(tuple(actions), None if facts.ready else STARTING, tuple(findings))
+
+
+def restart_reasons(
+    snapshot: ServerSnapshot, facts: ServerFacts, config: ConfigVerdict
+) -> tuple[tuple[str, ...], list[Finding]]:
+    """Why to start the server anew: members, and a pod or unit of old. The latter waits for a verified backup."""
+    members = restart_members(snapshot, facts, config)
+    if facts.runtime_outdated is None or snapshot.spec.suspend:
+        return members, []
+    if facts.keys_backed_up or snapshot.spec.acknowledged("NoBackup", snapshot.document.ref.name):
+        return (*members, facts.runtime_outdated), []
+    message = f"{facts.runtime_outdated}: the server is started anew once its keys are in a verified backup"
+    return members, [Finding("Warning", "UpdateHeld", message)]
 
 
 def restart_members(snapshot: ServerSnapshot, facts: ServerFacts, config: ConfigVerdict) -> tuple[str, ...]:

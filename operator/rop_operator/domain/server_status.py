@@ -17,7 +17,7 @@ from rop_operator.domain.server import (
     claims_digest,
     claims_of,
     judge_config,
-    restart_members,
+    restart_reasons,
     secret_findings,
     stalled,
 )
@@ -160,6 +160,7 @@ def _ready(parts: Sequence[Condition], stuck: Condition | None) -> Condition:
             "NotObservable",
             "RenewalOverdue",
             "NoBackup",
+            "UpdateHeld",
         ):
             continue
         return Condition("Ready", "False", part.reason, part.message)
@@ -200,10 +201,12 @@ def _config(snapshot: ServerSnapshot, outcomes: Outcomes) -> Condition:
     if verdict.drift:
         reason = "Suspended" if snapshot.spec.suspend else "ConfigDrift"
         return Condition("ConfigInSync", "False", reason, f"config.json differs: {', '.join(verdict.drift)}")
-    restart = restart_members(snapshot, facts, verdict)
+    restart, held = restart_reasons(snapshot, facts, verdict)
     if restart:
         reason = "Restarting" if snapshot.managed and snapshot.has_runtime else "RestartNeeded"
         return Condition("ConfigInSync", "False", reason, f"at the next start: {', '.join(restart)}")
+    if held:
+        return Condition("ConfigInSync", "False", held[0].reason, held[0].message)
     return Condition("ConfigInSync", "True", "InSync")
 
 

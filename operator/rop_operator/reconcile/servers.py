@@ -181,8 +181,8 @@ class Servers:
         endpoint = self._endpoint(snapshot, link)
         if endpoint is None:
             await link.drop()
-            link.facts = None
-            return None
+            link.facts = self._unreachable(snapshot, link)
+            return link.facts
         try:
             if endpoint != link.endpoint:
                 await link.drop()
@@ -194,11 +194,31 @@ class Servers:
             interface = snapshot.spec.external.interface if snapshot.spec.external else "Management"
             facts = ServerFacts(interface=interface, error=error.message, error_reason=error.reason)
         if snapshot.managed and link.runtime is not None:
-            state = "Running" if facts.reachable else link.runtime.state
-            facts = facts.model_copy(update={"runtime": state, "runtime_message": link.runtime.message})
+            facts = facts.model_copy(update=await self._surroundings(link, facts))
         link.facts = facts
         await self._follow(link)
         return facts
+
+    @staticmethod
+    def _unreachable(snapshot: ServerSnapshot, link: Link) -> ServerFacts | None:
+        """A server that is run here and cannot be reached yet: what its runtime says. None: nothing is known."""
+        if not snapshot.managed or link.runtime is None:
+            return None
+        return ServerFacts(runtime=link.runtime.state, runtime_message=link.runtime.message)
+
+    async def _surroundings(self, link: Link, facts: ServerFacts) -> dict[str, Any]:
+        """Facts of the runtime. What cannot be read now is read at the next look."""
+        assert link.runtime is not None
+        found: dict[str, Any] = {"runtime_message": link.runtime.message}
+        found["runtime"] = "Running" if facts.reachable else link.runtime.state
+        if facts.reachable and self._runtime is not None:
+            try:
+                drift = await self._runtime.drift(link.ref)
+            except PortError as error:
+                log.warning("%s: %s", link.ref, error.message)
+            else:
+                found |= {"runtime_drift": drift.parts, "runtime_outdated": drift.outdated}
+        return found
 
     async def _follow(self, link: Link) -> None:
         """One observer per connection, once the server answered; the first list is awaited."""
@@ -294,4 +314,4 @@ def _carried(document: Document, status: Mapping[str, Any]) -> dict[str, Any]:
 def _progress(plan: Plan, link: Link) -> bool:
     """Whether looking again at once makes sense: a server that is only starting needs time."""
     starting = any(isinstance(action, EnsureRuntime | RestartRuntime | StopRuntime) for action in plan.actions)
-    return not starting or (link.server is None and link.runtime is not None)
+    return not starting or (link.server is None and link.runtime is not None and link.runtime.endpoint is not None)

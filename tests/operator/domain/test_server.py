@@ -300,3 +300,20 @@ def test_secrets_never_get_into_the_status(site: Any, some_facts: Any) -> None:
     text = str(site.status()) + str(site.plan) + repr(site.snapshot)
     assert URL not in text
     assert "k" * 16 not in str(site.status())
+
+
+def test_what_differs_around_a_server_is_repaired_beside_it(site: Any, some_facts: Any) -> None:
+    settle(site)
+    site.facts = some_facts(runtimeDrift=("Service home-inside",))
+    assert [type(a) for a in site.plan.actions] == [EnsureRuntime]
+
+
+def test_a_newer_pod_waits_for_a_verified_backup(site: Any, some_facts: Any) -> None:
+    settle(site)
+    site.spec(acknowledge=[])
+    site.facts = some_facts(runtimeOutdated="a newer template of Pod home-0")
+    assert RestartRuntime not in [type(a) for a in site.plan.actions]
+    assert "UpdateHeld" in [f.reason for f in site.plan.findings]
+    assert site.condition("ConfigInSync") == ("False", "UpdateHeld")
+    site.spec(acknowledge=[{"edge": "NoBackup", "value": "home"}])
+    assert site.plan.actions == (RestartRuntime(("a newer template of Pod home-0",)),)

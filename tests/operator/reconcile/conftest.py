@@ -26,7 +26,7 @@ from rop_operator.api.facts import (
 )
 from rop_operator.domain.plan import RotateStep
 from rop_operator.domain.rotation import PATHS
-from rop_operator.ports import Endpoint, NothingSent, PortError, RuntimeState
+from rop_operator.ports import Drift, Endpoint, NothingSent, PortError, RuntimeState
 from rop_operator.reconcile.engine import Engine
 
 HOME = Ref("RopServer", "video", "home")
@@ -364,6 +364,7 @@ class FakeRuntime:
         self.calls: list[tuple[Any, ...]] = []
         self.state = "Running"
         self.message: str | None = None
+        self.differs = Drift()
 
     async def ensure(self, ref: Ref, members: Mapping[str, Any], environment: Mapping[str, str]) -> RuntimeState:
         self.calls.append(("ensure", ref, dict(members), dict(environment)))
@@ -371,6 +372,9 @@ class FakeRuntime:
             self.core.reachable = True
             self.core.config = {**members, **self.core.config}
         return RuntimeState(self.state, self.message, Endpoint("unix:///run/home.sock", "Management"))
+
+    async def drift(self, ref: Ref) -> Drift:
+        return self.differs
 
     async def restart(self, ref: Ref) -> RuntimeState:
         self.calls.append(("restart", ref))

@@ -17,6 +17,7 @@ from rop_operator.api.facts import (
     Session,
     WriteResult,
 )
+from rop_operator.api.questions import Question
 from rop_operator.domain.plan import EnsureGateway, RotateStep
 
 
@@ -142,6 +143,9 @@ class Server(Protocol):
 
     async def approve_renewal(self, uid: str, seconds: float) -> Mapping[str, Any]:
         """Let a device renew once within this time; `uid` and `until`."""
+
+    async def ask(self, question: Question) -> Mapping[str, Any]:
+        """What a person asks of this server. PortError `NotSupported` where it cannot tell."""
         ...
 
     async def rotations(self) -> Sequence[RotationFacts]:

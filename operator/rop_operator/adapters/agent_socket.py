@@ -15,6 +15,7 @@ from rop_operator.adapters.fleet_transport import SUN_PATH_LIMIT
 from rop_operator.adapters.host_database import timestamp
 from rop_operator.adapters.host_store import HostStore
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
+from rop_operator.api.questions import VERBS, Question
 from rop_operator.api.registry import API_VERSION, kind_called
 from rop_operator.domain.deletion import deletion_refused
 from rop_operator.errors import DocumentsRefused
@@ -57,6 +58,10 @@ class Operations(Protocol):
         """What answers on the LAN."""
         ...
 
+    async def ask(self, server: Ref, question: Question) -> Mapping[str, Any]:
+        """What a person asks of a server."""
+        ...
+
     def devices(self, server: Ref) -> Sequence[DeviceFacts]:
         """Every device that a server has ever seen."""
         ...
@@ -87,6 +92,7 @@ class AgentSocket:
         application.router.add_get("/v1/servers/{namespace}/{name}/devices", self._devices)
         application.router.add_get("/v1/servers/{namespace}/{name}/pki", self._pki)
         application.router.add_put("/v1/servers/{namespace}/{name}/devices/{uid}/renewal", self._renewal)
+        application.router.add_post("/v1/servers/{namespace}/{name}/questions", self._question)
         application.router.add_post("/v1/discover", self._discover)
         return application
 
@@ -168,6 +174,15 @@ class AgentSocket:
         devices = self._operations.devices(self._server(request))
         items = [d.model_dump(mode="json", by_alias=True, exclude_none=True) for d in devices]
         return web.json_response({"items": items})
+
+    async def _question(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        verb, arguments = body.get("verb"), body.get("arguments", {})
+        if verb not in VERBS or not isinstance(arguments, dict):
+            raise PortError("BadRequest", f"verb is one of {', '.join(VERBS)}, arguments an object")
+        log.info("question", extra={"verb": verb, "peer": _peer(request)})
+        answer = await self._operations.ask(self._server(request), Question(verb, arguments))
+        return web.json_response(dict(answer), headers={"Cache-Control": "no-store"})
 
     async def _session(self, request: web.Request) -> web.Response:
         body = await _object(request)

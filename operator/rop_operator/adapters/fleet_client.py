@@ -16,6 +16,7 @@ from rop_operator.api.facts import (
     SettingFact,
     WriteResult,
 )
+from rop_operator.api.questions import Question
 from rop_operator.domain.plan import RotateStep
 from rop_operator.ports import PortError
 
@@ -182,6 +183,10 @@ class ClientServer:
 
     async def approve_renewal(self, uid: str, seconds: float) -> Mapping[str, Any]:
         """PortError `NotSupported`."""
+        raise PortError("NotSupported", MISSING)
+
+    async def ask(self, question: Question) -> Mapping[str, Any]:
+        """Not by this interface."""
         raise PortError("NotSupported", MISSING)
 
     async def rotations(self) -> Sequence[RotationFacts]:

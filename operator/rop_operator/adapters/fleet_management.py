@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
@@ -18,6 +19,7 @@ from rop_operator.api.facts import (
     Session,
     WriteResult,
 )
+from rop_operator.api.questions import Question
 from rop_operator.domain.plan import RotateStep
 from rop_operator.ports import PortError
 
@@ -199,6 +201,25 @@ class ManagementServer:
     async def approve_renewal(self, uid: str, seconds: float) -> Mapping[str, Any]:
         """One renewal."""
         return await self._write("PUT", f"/devices/{uid}/renewal", {"seconds": seconds})
+
+    async def ask(self, question: Question) -> Mapping[str, Any]:
+        """One call of those that a person may make."""
+        given = dict(question.arguments)
+        match question.verb:
+            case "Alarms":
+                return await self._get("/alarms")
+            case "DeadAlarms":
+                return await self._call("GET", "/alarms/dead", query=given)
+            case "ReplayAlarms":
+                return await self._post("/alarms/replay", given)
+            case "Tokens":
+                return await self._get("/gateway/tokens")
+            case "MakeToken":
+                return await self._write("POST", "/gateway/tokens", given)
+            case "EndToken":
+                return await self._write(
+                    "DELETE", f"/gateway/tokens/{quote(str(given.get('name')), safe='')}", None
+                )
 
     async def rotations(self) -> Sequence[RotationFacts]:
         """Every item; none for a server of an older program."""

@@ -136,12 +136,20 @@ class Transport:
                 server_hostname=self._endpoint.server_name,
             ) as answer:
                 raw = await _bounded(answer)
-                return answer.status, _decoded(raw)
+                return answer.status, decoded(raw)
         except TimeoutError as error:
             raise PortError("Unreachable", f"no answer from {self.where} in time") from error
         except (ssl.SSLError, aiohttp.ClientSSLError) as error:
             raise PortError("Unreachable", f"TLS with {self.where} failed: {_tls_reason(error)}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise PortError("Unreachable", f"{self.where}: {_os_reason(error)}") from error
+
+    async def fetch(self, path: str, query: Mapping[str, str | int]) -> tuple[int, bytes]:
+        """Status and bytes of a GET. Raises PortError."""
+        try:
+            async with self._open().get(self._base + path, params=query, allow_redirects=False) as answer:
+                return answer.status, await _bounded(answer)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise PortError("Unreachable", f"{self.where}: {_os_reason(error)}") from error
 
     @property
@@ -172,7 +180,8 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(pieces)
 
 
-def _decoded(raw: bytes) -> Any:
+def decoded(raw: bytes) -> Any:
+    """JSON of an answer, None when it is none."""
     try:
         return json.loads(raw) if raw else None
     except (ValueError, RecursionError):

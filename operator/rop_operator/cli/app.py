@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from rop_operator.cli import camera, inventory, lan, pki, profile, qr, read, undelete, write
+from rop_operator.cli import camera, device, inventory, lan, pki, profile, qr, read, site, undelete, write
 from rop_operator.cli.target import EXIT_ERROR, EXIT_USAGE, Target, target_options
 
 
@@ -49,6 +49,7 @@ for _command in (
         read.events,
         read.doctor,
     ),
+    *(device.snapshot, device.play, device.ptz, site.alarms, site.token, site.admit),
     *(lan.discover, lan.provision, qr.qr, inventory.export, camera.camera, profile.profile, write.secret),
     pki.pki,
 ):

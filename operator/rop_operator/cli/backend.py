@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
+from rop_operator.api.questions import Question
 
 Object = dict[str, Any]
 # What is shown of metadata, in this order; the rest differs between hosts and says nothing to a user.
@@ -120,6 +121,10 @@ class Backend(Protocol):
 
     async def session(self, server: Ref, uid: str) -> Session:
         """An initialization session of that server for a camera."""
+        ...
+
+    async def ask(self, server: Ref, question: Question) -> Mapping[str, Any]:
+        """What a person asks of a server."""
         ...
 
     async def devices(self, server: Ref) -> Sequence[DeviceFacts]:

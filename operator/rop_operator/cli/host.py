@@ -10,6 +10,7 @@ from typing import Any
 
 from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
+from rop_operator.api.questions import Question
 from rop_operator.cli.backend import Applied, ApplyRefused, Check, EventRow, Object, Refusal, ref_of
 from rop_operator.ports import Endpoint, PortError
 
@@ -99,6 +100,12 @@ class HostBackend:
         path = f"/v1/servers/{server.namespace}/{server.name}/initialization-session"
         answer = await self._good("POST", path, body={"uid": uid})
         return session_of(uid, answer)
+
+    async def ask(self, server: Ref, question: Question) -> Mapping[str, Any]:
+        """Asked by the agent."""
+        path = f"/v1/servers/{server.namespace}/{server.name}/questions"
+        body = {"verb": question.verb, "arguments": dict(question.arguments)}
+        return dict(await self._good("POST", path, body=body))
 
     async def devices(self, server: Ref) -> Sequence[DeviceFacts]:
         """What the agent holds of a server's devices."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
+from rop_operator.api.questions import Question
 from rop_operator.ports import Clock, Fleet, Gateways, Lan, PortError, Runtime, Secrets, Server, Store
 from rop_operator.reconcile.cameras import Cameras
 from rop_operator.reconcile.operations import Craft, Operations
@@ -175,6 +176,13 @@ class Engine:
         if link is None or link.server is None:
             raise PortError("ServerNotReady", f"{server} is not connected; see its conditions")
         return link.server
+
+    async def ask(self, server: Ref, question: Question) -> Mapping[str, Any]:
+        """What a person asks of a server. PortError."""
+        link = self._servers.links.get(server)
+        if link is None or link.server is None:
+            raise PortError("ServerNotReady", f"{server} is not connected; see its conditions")
+        return await link.server.ask(question)
 
     def devices(self, server: Ref) -> Sequence[DeviceFacts]:
         """Every device that a server has ever seen, without asking it again. PortError."""

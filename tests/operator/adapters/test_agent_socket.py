@@ -14,7 +14,8 @@ from rop_operator.adapters.agent_socket import AgentSocket
 from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.adapters.host_database import HostDatabase
 from rop_operator.adapters.host_store import HostStore
-from rop_operator.api.facts import Found, Ref, Session
+from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
+from rop_operator.api.questions import Question
 from rop_operator.ports import Endpoint, PortError
 
 UID = "95270001ABCDEFGH"
@@ -39,8 +40,14 @@ class Operations:
             raise PortError("AuthFailed", "not claimed")
         return Session(uid, {"uid": uid, "code": "Secret12"}, expires_at=datetime(2026, 1, 1, tzinfo=UTC))
 
+    async def ask(self, server: Ref, question: Question) -> dict[str, Any]:
+        return {"server": str(server), "verb": question.verb, **question.arguments}
+
     async def discover(self, seconds: float) -> Sequence[Found]:
         return [Found(UID, "192.0.2.44", 9527)]
+
+    def devices(self, server: Ref) -> Sequence[DeviceFacts]:
+        return [DeviceFacts(uid=UID, state="Asleep", family="battery")]
 
 
 class Client:
@@ -179,3 +186,16 @@ async def test_events_and_watch(client: Client) -> None:
     _, second = await client("GET", "/v1/watch", since=first["next"], wait=5)
     assert sorted(second["refs"]) == ["Camera/video/door", "RopServer/video/home"]
     assert (await client("GET", "/v1/events", kind="camera", namespace="video", name="door"))[1]["items"] == []
+
+
+async def test_devices_and_questions_about_a_server(client: Client) -> None:
+    await client("POST", "/v1/apply", {"documents": [SERVER], "source": "f.yaml"})
+    status, answer = await client("GET", "/v1/servers/video/home/devices")
+    assert (status, answer["items"][0]["state"], answer["items"][0]["uid"]) == (200, "Asleep", UID)
+    assert (await client("GET", "/v1/servers/video/other/devices"))[0] == 404
+    path = "/v1/servers/video/home/questions"
+    status, answer = await client("POST", path, {"verb": "DeadAlarms", "arguments": {"uid": UID}})
+    assert (status, answer) == (200, {"server": "RopServer/video/home", "verb": "DeadAlarms", "uid": UID})
+    status, answer = await client("POST", path, {"verb": "Config", "arguments": {}})
+    assert (status, answer["error"]["reason"]) == (400, "BadRequest")
+    assert "Alarms, DeadAlarms" in answer["error"]["message"]

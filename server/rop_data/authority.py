@@ -135,9 +135,14 @@ def ensure_intermediate(certs: CertDir, spelled: str, host: str, now: datetime) 
     root_key = certs.root_ca / "key.pem"
     if not root_key.is_file():
         raise ConfigError(str(root_key), "present to make the L2 CA")
-    temporary = _fresh(folder)
     root = (certs.root_ca / "ca.pem").read_bytes()
     key, certificate = create_intermediate(root_key.read_bytes(), root, host, now)
+    fill_intermediate(folder, spelled, key, certificate, root)
+
+
+def fill_intermediate(folder: Path, spelled: str, key: bytes, certificate: bytes, root: bytes) -> None:
+    """The folder of an L2 CA, which appears whole. `spelled`: `cert.workDir` as config.json has it."""
+    temporary = _fresh(folder)
     atomic.write(temporary / "key.pem", key)
     atomic.write(temporary / "ca.pem", certificate)
     chained = certificate.rstrip(b"\n") + b"\n\n" + root.strip(b"\n") + b"\n"

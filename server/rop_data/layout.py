@@ -94,9 +94,10 @@ class DataDir:
 
 @dataclass(frozen=True, slots=True)
 class CertDir:
-    """The certificate folder (`cert.workDir`)."""
+    """The certificate folder (`cert.workDir`). `issuer`: folder of the L2 CA, the one in use by default."""
 
     root: Path
+    issuer: str = "E1"
 
     @property
     def root_ca(self) -> Path:
@@ -106,7 +107,7 @@ class CertDir:
     @property
     def intermediate(self) -> Path:
         """Folder of the L2 CA."""
-        return self.root / "ECC" / "E1"
+        return self.root / "ECC" / self.issuer
 
     def server_key(self, host: str) -> Path:
         """The server's key."""

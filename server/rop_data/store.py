@@ -19,9 +19,9 @@ from rop_data.settings import RopSettings
 from rop_pki import Authority
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Site:
-    """A data directory, opened. Key material never shows in its repr."""
+    """A data directory, opened. Key material never shows in its repr. Only `authority` ever changes."""
 
     directory: DataDir
     certs: CertDir
@@ -43,6 +43,10 @@ class Site:
     def server_key_pem(self) -> bytes:
         """The server's key."""
         return self.certs.server_key(self.config.server_host).read_bytes()
+
+    def reload_authority(self) -> None:
+        """The L2 CA is another one now. Raises ConfigError."""
+        self.authority = load_authority(self.certs, self.config.server_host)
 
     def renew_server_certificate(self, now: datetime) -> bool:
         """Renew the server certificate when it is due; True when it was."""

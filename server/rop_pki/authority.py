@@ -8,7 +8,13 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 from rop_pki import profiles
 from rop_pki.facts import CertificateFacts, PkiError, describe, fingerprint, load_certificate, load_key
@@ -90,17 +96,48 @@ def create_intermediate(root_key_pem: bytes, root_pem: bytes, host: str, now: da
     if root.public_key() != root_key.public_key():
         raise PkiError("the key of the root CA does not belong to its certificate")
     key = ec.generate_private_key(ec.SECP384R1())
-    start = now.replace(microsecond=0)
+    return _key_pem(key), _sign_intermediate(root_key, root, key.public_key(), host, now, INTERMEDIATE_NAME)
+
+
+def create_issuer_key() -> tuple[bytes, bytes]:
+    """The key of an L2 CA to come, and its public key: PEM."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return _key_pem(key), public
+
+
+def sign_intermediate(
+    root_key_pem: bytes, root_pem: bytes, public_pem: bytes, host: str, start: datetime, generation: int
+) -> bytes:
+    """The certificate of a further L2 CA, valid from `start` on, for its public key. Raises PkiError."""
+    root, root_key = load_certificate(root_pem), load_key(root_key_pem)
+    if root.public_key() != root_key.public_key():
+        raise PkiError("the key of the root CA does not belong to its certificate")
+    public = load_pem_public_key(public_pem)
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    name = f"{INTERMEDIATE_NAME}-{generation}"
+    return _sign_intermediate(root_key, root, public, host, start, name)
+
+
+def _sign_intermediate(
+    root_key: ec.EllipticCurvePrivateKey,
+    root: x509.Certificate,
+    public: ec.EllipticCurvePublicKey,
+    host: str,
+    start: datetime,
+    name: str,
+) -> bytes:
+    start = start.replace(microsecond=0)
     made = _sign(
-        profiles.ca_name(INTERMEDIATE_NAME),
+        profiles.ca_name(name),
         root.subject,
-        key.public_key(),
+        public,
         (start, start + timedelta(days=INTERMEDIATE_DAYS)),
-        profiles.intermediate_extensions(key.public_key(), _subject_key_id(root), host),
+        profiles.intermediate_extensions(public, _subject_key_id(root), host),
         root_key,
         hashes.SHA384(),
     )
-    return _key_pem(key), _pem(made)
+    return _pem(made)
 
 
 def _subject_key_id(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:

@@ -100,7 +100,7 @@ class Server:
         self._root_pem = site.root_pem.decode()
         self._ca_hash = ca_hash(site.root_pem)
         book.root_sha256 = site.authority.root_fingerprint
-        self.certificates = Certificates(site, self._note)
+        self.certificates = Certificates(site, self._note, self._refuse_issuers)
         ports = {name: config.port(name) for name in DEVICE_PORTS}
         self._inherited = inherited or Inherited()
         sockets = open_device_sockets(bind, ports, self._inherited)
@@ -303,6 +303,13 @@ class Server:
         logs.set_levels(logs.levels_of(config.raw))
         self.roster.load(config, self.control.ours.alarms)
         self.gateway.apply(self.control.ours.gateway, self.rtsp)
+
+    def _refuse_issuers(self, key_ids: frozenset[str]) -> None:
+        """Certificates of these L2 CAs are accepted no more."""
+        self.book.refused_issuers = key_ids
+        for connection in list(self.hub.open):
+            if connection.certificate is not None and connection.certificate.issuer in key_ids:
+                connection.close("refused")
 
     def _end_viewers(self, token: str) -> None:
         """A token of the gateway was revoked: what it opened ends with it."""

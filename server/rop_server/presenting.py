@@ -8,7 +8,15 @@ from typing import Any
 
 import structlog
 
-from rop_data.authority import ServerLeaf, install_server_leaf, issue_server_leaf, server_leaf
+from rop_data import issuers
+from rop_data.authority import (
+    ServerLeaf,
+    ensure_server_certificate,
+    install_server_leaf,
+    issue_server_leaf,
+    load_authority,
+    server_leaf,
+)
 from rop_data.store import Site
 from rop_pki import inspect
 from rop_server.manage.trust import ManagementTls
@@ -20,12 +28,19 @@ log = structlog.get_logger("rop.server")
 class Certificates:
     """Of the device ports (61000, 61001, 61002, 61005, 61006) and of the management port.
 
-    `note(type, data)` records an event. `management` is None while that port does not listen.
+    `note(type, data)` records an event; `refuse(key ids)` ends what certificates of these L2 CAs may do.
+    `management` is None while that port does not listen.
     """
 
-    def __init__(self, site: Site, note: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        note: Callable[[str, dict[str, Any]], None],
+        refuse: Callable[[frozenset[str]], None],
+    ) -> None:
         self._site = site
         self._note = note
+        self._refuse = refuse
         self.tls = TlsContexts(site.server_chain_pem, site.server_key_pem, site.root_pem)
         self.management: ManagementTls | None = None
 
@@ -46,7 +61,7 @@ class Certificates:
             "root": {
                 "sha256": authority.root_fingerprint,
                 "notAfter": root.not_after.timestamp(),
-                "keyPresent": (self._site.certs.root_ca / "key.pem").is_file(),
+                "keyPresent": self.root_key_present,
             },
             "intermediate": {
                 "keyID": authority.issuer_key_id,
@@ -59,7 +74,7 @@ class Certificates:
 
     def serving(self) -> ServerLeaf:
         """See `Presenting`."""
-        return server_leaf(self._site.certs, self._site.config.server_host)
+        return server_leaf(self._site.certs, self._host)
 
     def issue(self, now: datetime) -> ServerLeaf:
         """See `Presenting`."""
@@ -71,8 +86,47 @@ class Certificates:
 
     def present(self, leaf: ServerLeaf) -> None:
         """See `Presenting`."""
-        install_server_leaf(self._site.certs, self._site.config.server_host, leaf)
+        install_server_leaf(self._site.certs, self._host, leaf)
         self._presented("replaced")
+
+    @property
+    def root_key_present(self) -> bool:
+        """See `Issuing`."""
+        return (self._site.certs.root_ca / "key.pem").is_file()
+
+    @property
+    def issuer(self) -> str:
+        """See `Issuing`."""
+        return self._site.authority.issuer_key_id
+
+    def other_issuer(self) -> str | None:
+        """See `Issuing`."""
+        return issuers.key_id(issuers.spare(self._site.certs), self._host)
+
+    def make_issuer(self, generation: int, now: datetime) -> str:
+        """See `Issuing`."""
+        spelled = str(self._site.config.get("cert.workDir")).rstrip("/")
+        return issuers.make_ready(self._site.certs, spelled, self._host, generation, now)
+
+    def exchange_issuers(self, now: datetime) -> None:
+        """See `Issuing`. The certificate of the server is there before the L2 CA is."""
+        other = issuers.spare(self._site.certs)
+        ensure_server_certificate(other, load_authority(other, self._host), self._site.config, now)
+        issuers.exchange(self._site.certs)
+        self._site.reload_authority()
+        self._presented("replaced")
+
+    def put_issuer_away(self) -> None:
+        """See `Issuing`."""
+        issuers.put_away(self._site.certs, self._host)
+
+    def refuse_issuers(self, key_ids: frozenset[str]) -> None:
+        """See `Issuing`."""
+        self._refuse(key_ids)
+
+    @property
+    def _host(self) -> str:
+        return self._site.config.server_host
 
     def _presented(self, why: str) -> None:
         leaf = self.serving()

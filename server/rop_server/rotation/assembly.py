@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from rop_data.config import Config
 from rop_data.rotations import RotationFile
 from rop_server.core.key_turns import KeyTurns
 from rop_server.rotation.devicekey import DeviceKeyRotation
+from rop_server.rotation.intermediate import IntermediateRotation, Issuing
 from rop_server.rotation.item import Item
 from rop_server.rotation.kept import KeptItem, Note, Put
 from rop_server.rotation.servercert import Presenting, ServerCertificateRotation
 from rop_server.rotation.signkey import SignKeyRotation
 from rop_server.state.book import FactsBook
+
+
+class Certificates(Presenting, Issuing, Protocol):
+    """The certificates of a running server."""
 
 
 def assemble(
@@ -21,7 +27,7 @@ def assemble(
     config: Callable[[], Config],
     put: Put,
     turns: KeyTurns,
-    server: Presenting,
+    server: Certificates,
     clock: Callable[[], float],
     note: Note,
 ) -> dict[Item, KeptItem]:
@@ -29,6 +35,7 @@ def assemble(
     items: list[KeptItem] = [
         DeviceKeyRotation(file, book, config, put, turns, clock, note),
         SignKeyRotation(file, book, config, put, clock, note),
+        IntermediateRotation(file, book, server, clock, note),
         ServerCertificateRotation(file, server, clock, note),
     ]
     for each in items:

@@ -51,16 +51,26 @@ class KeptItem(ABC):
 
     async def take(self, order: Order) -> RotationState:
         """One step; see `Rotating`. Nothing else happens in between: steps do not wait."""
+        self._try(self.recover)
         if due(self.state(), order, self.steps):
             if order.step is Step.RETIRE:
                 self._check_holders(order)
-            try:
-                self._take(order)
-            except ConfigError as error:
-                raise RotationRefused("invalid_config", str(error)) from None
+            self._try(lambda: self._take(order))
             data = {"item": self.item, "step": order.step, "toGeneration": order.to_generation}
             self._note("rotation.step", data)
         return self.state()
+
+    def _try(self, change: Callable[[], None]) -> None:
+        """What cannot be carried out is taken back, and refused; what cannot even be taken back is finished first
+        with the next order.
+        """
+        before = self.progress
+        try:
+            change()
+        except (ConfigError, OSError) as error:
+            if self.progress != before:
+                self._file.put(self.item, before)
+            raise RotationRefused("invalid_config", str(error)) from None
 
     def _check_holders(self, order: Order) -> None:
         holders, _ = self._holders()
@@ -94,5 +104,5 @@ class KeptItem(ABC):
         """UIDs that hold only the old thing, and how many devices count."""
         return [], 0
 
-    def _detail(self, _holders: list[str]) -> dict[str, Any]:
+    def _detail(self, _holders: list[str]) -> Mapping[str, Any]:
         return {}

@@ -73,6 +73,8 @@ class FactsBook:
         self.counts: Counter[tuple[str, ...]] = Counter()
         # SHA-256 (hex) of the root that devices are set up with now; set by whoever composes the server.
         self.root_sha256: str | None = None
+        # Key ids of L2 CAs whose certificates are accepted no more; set by whoever composes the server.
+        self.refused_issuers: frozenset[str] = frozenset()
         self._dirty: set[str] = set()
         self._records: dict[str, Record] = {}
         self._load()
@@ -177,13 +179,15 @@ class FactsBook:
     def admit(
         self, uid: str, serial: str | None, issuer: str | None, not_after: float | None, now: float
     ) -> str | None:
-        """None when the device may come in, else `Denied`, `Reserved` or `Expired`."""
+        """None when the device may come in, else `Denied`, `Reserved`, `Expired` or `IssuerRetired`."""
         if uid in self._denied:
             return "Denied"
         if self._hidden(uid):
             return "Reserved"
         if not_after is not None and now > not_after:
             return "Expired"
+        if issuer is not None and issuer in self.refused_issuers:
+            return "IssuerRetired"
         return None
 
     def may_enrol(self, uid: str) -> str | None:

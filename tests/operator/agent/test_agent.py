@@ -142,8 +142,12 @@ def test_key_rotations_from_files_move_a_battery_camera_and_end(host: Any) -> No
     told = {"serverRef": {"name": "home"}, "toGeneration": 2}
     device_key = host.document("KeyRotation", "device-key-2", item="DeviceKey", **told)
     sign_key = host.document("KeyRotation", "sign-key-2", item="SignKey", **told)
-    (host.fleet / "rotations.yaml").write_text(yaml.safe_dump_all([device_key, sign_key]))
+    leaf = host.document("KeyRotation", "leaf-2", item="ServerCertificate", **told)
+    issuer = host.document("KeyRotation", "issuer-2", item="Intermediate", **told)
+    (host.fleet / "rotations.yaml").write_text(yaml.safe_dump_all([device_key, sign_key, leaf, issuer]))
     host.reaches("KeyRotation", "device-key-2", "Complete")
+    host.reaches("KeyRotation", "leaf-2", "Complete")
+    host.reaches("KeyRotation", "issuer-2", "Progressing", "True", "Rolling")
     host.reaches("KeyRotation", "sign-key-2", "Progressing", "True", "Rolling")
     phases = [phase["name"] for phase in host.status("KeyRotation", "device-key-2")["phases"]]
     assert phases[-1] in ("Retired", "Complete")
@@ -152,6 +156,7 @@ def test_key_rotations_from_files_move_a_battery_camera_and_end(host: Any) -> No
     assert after["authCode"]["signKey"] != before["authCode"]["signKey"]
     server = host.server_document()
     server["spec"]["acknowledge"].append({"edge": "RetireKey", "value": "SignKey:1"})
+    host.reaches("Camera", "door", "Ready")
     (host.fleet / "all.yaml").write_text(
         yaml.safe_dump_all([server, host.document("Camera", "door", serverRef={"name": "home"}, **DOOR)])
     )

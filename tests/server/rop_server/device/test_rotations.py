@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,6 +211,91 @@ async def test_a_server_certificate_of_another_time_is_not_used(take: Take, serv
 def presented(link: Any) -> bytes:
     der: bytes = link.writer.get_extra_info("ssl_object").getpeercert(True)
     return der
+
+
+def strict(directory: Any, root: Path, port: str) -> str:
+    """What OpenSSL's own client says of a port, in strict mode, knowing the root alone."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{directory.numbers[port]}", "-CAfile", str(root)]
+    command += ["-x509_strict", "-verify_return_error", "-verify_ip", "127.0.0.1", "-showcerts"]
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=20, check=False)
+    assert "Verify return code: 0 (ok)" in done.stdout, done.stdout + done.stderr
+    return done.stdout
+
+
+async def test_both_l2_cas_are_accepted_until_nobody_holds_the_old_one(
+    camera: Any, directory: Any, take: Take, server: Any, tmp_path: Path
+) -> None:
+    root = directory.path / "certs/ECC/Root/ca.pem"
+    line, old, old_context = await camera.signaling(), server.site.authority.issuer_key_id, camera.context
+    status, told = await take("Intermediate", "Prepare")
+    assert (status, told["phase"], told["detail"]["keyID"]) == (200, "Prepared", old)
+    await asyncio.to_thread(strict, directory, root, "getCAHttps")
+    status, told = await take("Intermediate", "Roll")
+    assert (status, told["phase"], told["done"], told["total"]) == (200, "Rolling", 0, 1)
+    new = told["detail"]["keyID"]
+    assert new != old
+    assert "CA ECC E1-2" in await asyncio.to_thread(strict, directory, root, "getCAHttps")
+    assert (await line.ask(Command.HEARTBEAT)).status == 200
+    again = await camera.signaling()
+    assert (await again.ask(Command.HEARTBEAT)).status == 200, "its certificate is of the old L2 CA"
+    assert (await take("Intermediate", "Retire"))[1]["error"]["symbol"] == "still_needed"
+    assert isinstance(await camera.certify(camera.certificate.code), CertificateReply)
+    assert server.book.record(UID).certificate.issuer == new
+    renewed = await camera.signaling()
+    status, told = await take("Intermediate", "Retire")
+    assert (status, told["generation"], told["phase"]) == (200, 2, "Idle")
+    assert (await renewed.ask(Command.HEARTBEAT)).status == 200
+    camera.context = old_context
+    refused = await camera.signaling(hello=False)
+    await asyncio.wait_for(refused.ended.wait(), 20)
+    assert {each.name for each in (directory.path / "certs/ECC").iterdir()} == {"Root", "E1", f"E1-{old[:16]}"}
+
+
+async def test_an_aborted_l2_ca_leaves_its_cameras_connected(camera: Any, take: Take, server: Any) -> None:
+    old = server.site.authority.issuer_key_id
+    await take("Intermediate", "Prepare")
+    await take("Intermediate", "Roll")
+    await camera.certify(camera.certificate.code)
+    assert (await take("Intermediate", "Abort"))[1]["generation"] == 1
+    assert server.site.authority.issuer_key_id == old
+    line = await camera.signaling()
+    assert (await line.ask(Command.HEARTBEAT)).status == 200
+    for step in ("Prepare", "Roll"):
+        status, _ = await take("Intermediate", step)
+        assert status == 200
+    status, told = await take("Intermediate", "Retire", acknowledged="Intermediate:1")
+    assert (status, told["generation"]) == (200, 2)
+    await asyncio.wait_for(line.ended.wait(), 20)
+
+
+async def test_a_sealed_root_is_named(take: Take, directory: Any) -> None:
+    (directory.path / "certs/ECC/Root/key.pem").unlink()
+    status, told = await take("Intermediate", "Prepare")
+    assert (status, told["error"]["symbol"]) == (409, "root_sealed")
+
+
+async def test_what_cannot_be_carried_out_changes_nothing(take: Take, directory: Any, server: Any) -> None:
+    await take("SignKey", "Prepare")
+    kept = (directory.path / "config.json").read_bytes()
+    (directory.path / "config.json").write_text("{")
+    status, told = await take("SignKey", "Roll")
+    assert (status, told["error"]["symbol"]) == (409, "invalid_config")
+    assert server.rotations[Item.SIGN_KEY].state().phase == "Prepared"
+    (directory.path / "config.json").write_bytes(kept)
+    assert (await take("SignKey", "Roll"))[1]["phase"] == "Rolling"
+
+
+async def test_a_retired_l2_ca_stays_refused_after_a_restart(directory: Any) -> None:
+    directory.configure()
+    async with running(directory.path, "127.0.0.1") as server:
+        old = server.site.authority.issuer_key_id
+        for step in (Step.PREPARE, Step.ROLL, Step.RETIRE):
+            await server.rotations[Item.INTERMEDIATE].take(Order(step, 2))
+        new = server.site.authority.issuer_key_id
+    async with running(directory.path, "127.0.0.1") as server:
+        assert server.site.authority.issuer_key_id == new != old
+        assert server.book.admit(UID, "1", old, None, 0.0) == "IssuerRetired"
+        assert server.book.admit(UID, "1", new, None, 0.0) is None
 
 
 async def test_a_pace_is_kept_over_a_restart(directory: Any) -> None:

@@ -37,7 +37,7 @@ class Opened:
         self.file = RotationFile(directory.rotation)
         self.control = SiteControl(self.site, lambda *_: None, lambda *_: None, dict)
         turns = KeyTurns(time.monotonic, lambda: 0)
-        certificates = Certificates(self.site, lambda *_: None)
+        certificates = Certificates(self.site, lambda *_: None, lambda _: None)
         self.items = assemble(
             *(self.file, self.book, lambda: self.control.effective, self.control.put_keys, turns),
             *(certificates, time.time, lambda *_: None),
@@ -62,6 +62,8 @@ class Opened:
             return config.sign_key, {config.sign_key, *old_sign_keys(self.file, config.sign_key)}
         if item == "ServerCertificate":
             return self.site.server_chain_pem, {self.site.server_chain_pem}
+        if item == "Intermediate":
+            return self.site.authority.issuer_key_id, {self.site.authority.issuer_key_id}
         known = {**retired_device_keys(self.file), **config.device_keys}
         return known[config.current_key_index], set(known.values())
 

@@ -227,8 +227,8 @@ class MessageReader:
 def _read_headers(lines: list[str]) -> Headers:
     headers: list[tuple[str, str]] = []
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not _TOKEN.fullmatch(name.strip()) or _CONTROL.search(value.replace("\t", " ")):
+        name, colon, value = line.replace("\t", " ").partition(":")  # both are blanks, and we write one of them
+        if not colon or not _TOKEN.fullmatch(name.strip()) or _CONTROL.search(value):
             raise ProtocolError("malformed RTSP header")
         headers.append((name.strip(), value.strip()))
     return tuple(headers)

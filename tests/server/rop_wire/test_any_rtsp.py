@@ -217,3 +217,10 @@ def test_play_addresses(play: play_url.Play, url: str, data: st.DataObject) -> N
     for wrong in (url, address[:at] + other + address[at + 1 :], address[:-1]):
         with pytest.raises(ProtocolError, match="signature_not_matched"):
             play_url.open_play_url(wrong, "key")
+
+
+def test_a_tab_in_a_header_is_a_blank() -> None:
+    """What was read can be echoed."""
+    (request,) = rtsp.MessageReader().feed(b"OPTIONS * RTSP/1.0\r\nCSeq:\t2\t3\r\n\r\n")
+    assert isinstance(request, rtsp.Request) and request.sequence == "2 3"
+    assert request.reply().encode() == b"RTSP/1.0 200 OK\r\nCSeq: 2 3\r\n\r\n"

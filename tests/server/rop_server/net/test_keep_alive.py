@@ -179,8 +179,8 @@ async def test_denied_on_keep_alive(site: Any, new_camera: Any) -> None:
 
 async def test_no_hello_no_connection(site: Any) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", site.ports["keepAliveTCP"])
-    await site.until(lambda: len(site.hub.open) == 1)
-    assert site.net.gate.open == 1
+    await site.until(lambda: site.net.gate.open == 1)
+    assert not site.hub.open
     site.time.shift = 10.5
     assert await asyncio.wait_for(reader.read(), 8) == b""
     writer.close()

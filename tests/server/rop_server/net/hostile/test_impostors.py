@@ -79,6 +79,7 @@ async def test_second_connection_without_handshake_leaves_the_first(
 ) -> None:
     """A connection that stops before its handshake does not replace the one that is online."""
     second = await getattr(victim, transport)(hello=False)
+    await site.until(lambda: len(site.hub.open) == 2)
     await _still_well(site, victim)
     site.time.shift = 9.0
     await _still_well(site, victim)

@@ -1,6 +1,8 @@
-"""Listening sockets with an own accept loop: limits come before TLS, the address is known, no task stays.
+"""Listening sockets with an own accept loop: limits come first, and a peer costs next to nothing until it speaks.
 
-The TLS context is asked for at every connection, so a fresh one takes effect at once.
+On every port the device speaks first. A connection on which nothing was said is a socket and an entry here; only
+then it gets a transport, TLS and a protocol. The TLS context is asked for at every connection, so a fresh one
+takes effect at once.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -24,6 +27,8 @@ BACKLOG = 4096
 # Few, so that a turn of the event loop stays short when thousands come back at once: the others wait in the
 # kernel's queue, and the answers of those let in are spread over later turns (docs/performance.md).
 ACCEPTS_PER_TURN = 4
+SILENCE_LIMIT = 10.0
+"""Seconds until a connection must have said something."""
 TLS_HANDSHAKE_LIMIT = 10.0
 TLS_SHUTDOWN_LIMIT = 5.0
 
@@ -97,6 +102,21 @@ def _holder(port: int) -> int | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A connection on which nothing was said yet; `at` is monotonic seconds."""
+
+    sock: socket.socket
+    address: str
+    ticket: Ticket
+    at: float
+
+    def drop(self) -> None:
+        """Forget it."""
+        self.sock.close()
+        self.ticket.release()
+
+
 class Listener:
     """One listening port. `context` yields the TLS context for the next connection, None: plain TCP."""
 
@@ -105,14 +125,17 @@ class Listener:
         sock: socket.socket,
         factory: ProtocolFactory,
         gate: Gate,
+        now: Callable[[], float],
         context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._sock = sock
         self._factory = factory
         self._gate = gate
+        self._now = now
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._reading = False
+        self._accepting = False
+        self._silent: dict[int, Arrival] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
 
     @property
@@ -128,19 +151,30 @@ class Listener:
 
     def resume(self) -> None:
         """Accept (again): at start, when there is room, and after a failure by the ticker."""
-        if not self._reading and self.listening and not self._gate.full:
+        if not self._accepting and self.listening and not self._gate.full:
             self._loop.add_reader(self._sock.fileno(), self._accept)
-            self._reading = True
+            self._accepting = True
 
     def _pause(self) -> None:
-        if self._reading:
+        if self._accepting:
             self._loop.remove_reader(self._sock.fileno())
-            self._reading = False
+            self._accepting = False
+
+    def tick(self) -> None:
+        """Once per second: drop who said nothing for too long."""
+        now = self._now()
+        for handle, arrival in list(self._silent.items()):
+            if now - arrival.at < SILENCE_LIMIT:
+                break  # in order of arrival
+            self._heard(handle).drop()
+        self.resume()
 
     def close(self) -> None:
-        """Stop listening and drop connections whose TLS handshake is not over."""
+        """Stop listening and drop connections that said nothing or whose TLS handshake is not over."""
         self._pause()
         self._sock.close()
+        for handle in list(self._silent):
+            self._heard(handle).drop()
         for task in self._handshakes:
             task.cancel()
 
@@ -167,33 +201,55 @@ class Listener:
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        task = self._loop.create_task(self._connect(sock, address, ticket))
+        self._listen_to(Arrival(sock, address, ticket, self._now()))
+
+    def _listen_to(self, arrival: Arrival) -> None:
+        """Let it in when it speaks, drop it when it ended, else wait for one or the other."""
+        try:
+            ended = not arrival.sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            handle = arrival.sock.fileno()
+            self._silent[handle] = arrival
+            self._loop.add_reader(handle, self._speaks, handle)
+            return
+        except OSError:
+            ended = True
+        if ended:
+            arrival.drop()
+            return
+        task = self._loop.create_task(self._connect(arrival))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    async def _connect(self, sock: socket.socket, address: str, ticket: Ticket) -> None:
+    def _heard(self, handle: int) -> Arrival:
+        self._loop.remove_reader(handle)
+        return self._silent.pop(handle)
+
+    def _speaks(self, handle: int) -> None:
+        self._listen_to(self._heard(handle))
+
+    async def _connect(self, arrival: Arrival) -> None:
         """Lives only until the TLS handshake is over."""
 
         def factory() -> asyncio.BaseProtocol:
-            return self._factory(address, ticket)
+            return self._factory(arrival.address, arrival.ticket)
 
         try:
             if self._context is None:
-                await self._loop.connect_accepted_socket(factory, sock)
+                await self._loop.connect_accepted_socket(factory, arrival.sock)
             else:
-                HANDSHAKING.set(sock)
+                HANDSHAKING.set(arrival.sock)
                 await self._loop.connect_accepted_socket(
                     factory,
-                    sock,
+                    arrival.sock,
                     ssl=self._context(),
                     ssl_handshake_timeout=TLS_HANDSHAKE_LIMIT,
                     ssl_shutdown_timeout=TLS_SHUTDOWN_LIMIT,
                 )
         except asyncio.CancelledError:
-            ticket.release()
-            sock.close()
+            arrival.drop()
             raise
         except (TimeoutError, OSError) as error:
-            ticket.release()
-            sock.close()
-            log.debug("handshake", message="nok", port=self.port, address=address, reason=type(error).__name__)
+            arrival.drop()
+            reason = type(error).__name__
+            log.debug("handshake", message="nok", port=self.port, address=arrival.address, reason=reason)

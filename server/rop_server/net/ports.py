@@ -106,7 +106,13 @@ class DevicePorts:
         }
         contexts = {"plain": lambda: tls.plain, "mutual": lambda: tls.mutual}
         self.listeners = {
-            member: Listener(sockets[member], factory, self.gate, contexts[kind] if kind is not None else None)
+            member: Listener(
+                sockets[member],
+                factory,
+                self.gate,
+                clock.monotonic,
+                contexts[kind] if kind is not None else None,
+            )
             for member, (factory, kind) in factories.items()
         }
         for listener in self.listeners.values():
@@ -125,7 +131,7 @@ class DevicePorts:
         for service in self._services:
             service.tick()
         for listener in self.listeners.values():
-            listener.resume()
+            listener.tick()
 
     def stop_listening(self) -> None:
         """Accept nobody any more; open connections go on."""

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: needs help setup demo test lint bench fuzz generate
+.PHONY: needs help setup demo test lint bench fuzz generate chart
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -39,8 +39,12 @@ needs:
 
 test: needs lint ## lint, then every test
 	@tools/kube_binaries.sh >/dev/null
+	@tools/helm.sh >/dev/null
 	@tools/s3_server.sh >/dev/null
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not bench" $(PYTEST_ARGS)
+
+chart: $(STAMP) ## lint charts/rop and install it on a real API server
+	@$(BIN)/pytest tests/charts
 
 bench: $(STAMP) ## measurements: CPU seconds, KiB, ratios
 	@PYTHONPATH=tools $(BIN)/python tests/load/bench.py

@@ -63,7 +63,8 @@ def pages() -> dict[Path, str]:
     for kind in KINDS:
         definition = custom_resource_definition(kind)
         text = yaml.safe_dump(definition, sort_keys=False, width=115, allow_unicode=True)
-        found[ROOT / "crds" / f"{kind.plural}.{GROUP}.yaml"] = HEADER + text
+        for folder in (ROOT / "crds", ROOT / "charts" / "rop" / "crds"):
+            found[folder / f"{kind.plural}.{GROUP}.yaml"] = HEADER + text
         schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
         overall = tuple(rule["message"] for rule in schema["spec"].get("x-kubernetes-validations", ()))
         about = " ".join((kind.model.__doc__ or "").split())

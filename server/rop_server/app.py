@@ -144,7 +144,7 @@ class Server:
     def _assemble_rotations(self) -> dict[Item, KeptItem]:
         return assemble_rotations(
             *(self.rotation_file, self.book, lambda: self.control.effective, self.control.put_keys),
-            *(self.hub.key_turns, self.certificates, CLOCK.wall, self._note),
+            *(self.hub.key_turns, self.certificates, CLOCK.wall, self._rotated),
         )
 
     def _manage_app(self, backing: BackupControl, client_report: ClientReport) -> web.Application:
@@ -303,6 +303,11 @@ class Server:
         logs.set_levels(logs.levels_of(config.raw))
         self.roster.load(config, self.control.ours.alarms)
         self.gateway.apply(self.control.ours.gateway, self.rtsp)
+
+    def _rotated(self, type_: str, data: dict[str, Any]) -> None:
+        """A step of a rotation: the keys it made or moved are in no backup yet."""
+        self.backups.keys_changed()
+        self._note(type_, data)
 
     def _refuse_issuers(self, key_ids: frozenset[str]) -> None:
         """Certificates of these L2 CAs are accepted no more."""

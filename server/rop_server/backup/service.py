@@ -85,6 +85,7 @@ class Backups:
         self._surveyed: BackupPolicy | None = None
         self._survey_at = 0.0
         self._second = 0
+        self._key_changes = 0
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -105,6 +106,15 @@ class Backups:
     def wake(self) -> None:
         """Look now."""
         self._wake.set()
+
+    def keys_changed(self) -> None:
+        """A key was changed just now: the present keys count as stored nowhere until the directory was looked at
+        again.
+        """
+        self._key_changes += 1
+        self._stock.generation = None
+        self._stock.tell_covered()
+        self.wake()
 
     def now(self) -> float:
         """The time, epoch seconds."""
@@ -152,11 +162,14 @@ class Backups:
             await self._perform(policy, jobs)
 
     async def _observe(self) -> None:
+        changes = self._key_changes
         try:
             live = await offload(lambda: observe(self._directory, self._includes))
         except (ArchiveError, OSError) as failure:
             self._blind = True
             self._stock.impossible(failure)
+            return
+        if changes != self._key_changes:  # what was read may be of before; `wake` was called
             return
         now, before = self._times.monotonic(), self._change
         if before is None or before.value != live.critical:

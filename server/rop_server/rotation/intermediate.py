@@ -59,6 +59,7 @@ class IntermediateRotation(KeptItem):
     """
 
     item = Item.INTERMEDIATE
+    steps = (Step.PREPARE, Step.ROLL, Step.OBSERVE, Step.RETIRE, Step.ABORT)
 
     def __init__(
         self, file: RotationFile, book: FactsBook, server: Issuing, clock: Callable[[], float], note: Note
@@ -99,6 +100,8 @@ class IntermediateRotation(KeptItem):
             old, new = self._server.issuer, data["new"]
             self._move(order, {**kept, "new": new, "old": old, "wanted": new})
             self._make_so()
+        elif order.step is Step.OBSERVE:  # nothing was issued by the old one since Roll
+            self._move(order, data)
         elif order.step is Step.RETIRE:
             self._move(order, {"others": [], "retired": [*retired, *others, data["old"]]})
             self._server.refuse_issuers(frozenset(self.progress.data["retired"]))

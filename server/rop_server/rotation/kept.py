@@ -11,6 +11,7 @@ from rop_data.config import ConfigError
 from rop_data.rotations import IDLE, Progress, RotationFile
 from rop_server.rotation.item import PHASE_AFTER, Item, Order, RotationRefused, RotationState, Step, due
 
+_MOVING = (PHASE_AFTER[Step.ROLL], PHASE_AFTER[Step.OBSERVE])
 Put = Callable[[Mapping[str, Any]], None]
 """Writes members of config.json and puts them in force, whole. Raises ConfigError, then nothing is changed."""
 
@@ -41,7 +42,7 @@ class KeptItem(ABC):
         """Where it is, for the engine and for people."""
         now = self.progress
         holders, total = self._holders()
-        done = total - len(holders) if now.phase == PHASE_AFTER[Step.ROLL] else 0
+        done = total - len(holders) if now.phase in _MOVING else 0
         return RotationState(
             *(self.item, now.generation, now.target, now.phase, done),
             total=total if now.target is not None else 0,

@@ -155,11 +155,13 @@ def test_key_rotations_from_files_move_a_battery_camera_and_end(host: Any) -> No
     assert after["deviceAuth"]["currentKeyIndex"] != before["deviceAuth"]["currentKeyIndex"]
     assert after["authCode"]["signKey"] != before["authCode"]["signKey"]
     server = host.server_document()
-    server["spec"]["acknowledge"].append({"edge": "RetireKey", "value": "SignKey:1"})
+    for value in ("SignKey:1", "Intermediate:1"):
+        server["spec"]["acknowledge"].append({"edge": "RetireKey", "value": value})
     host.reaches("Camera", "door", "Ready")
     (host.fleet / "all.yaml").write_text(
         yaml.safe_dump_all([server, host.document("Camera", "door", serverRef={"name": "home"}, **DOOR)])
     )
     host.reaches("KeyRotation", "sign-key-2", "Complete")
+    host.reaches("KeyRotation", "issuer-2", "Complete")
     host.reaches("Camera", "door", "Ready")
     assert len(host.happened("door", "setup")) == 1

@@ -238,6 +238,8 @@ async def test_both_l2_cas_are_accepted_until_nobody_holds_the_old_one(
     assert (await line.ask(Command.HEARTBEAT)).status == 200
     again = await camera.signaling()
     assert (await again.ask(Command.HEARTBEAT)).status == 200, "its certificate is of the old L2 CA"
+    status, told = await take("Intermediate", "Observe")
+    assert (told["phase"], told["done"], told["total"]) == ("Observing", 0, 1)
     assert (await take("Intermediate", "Retire"))[1]["error"]["symbol"] == "still_needed"
     assert isinstance(await camera.certify(camera.certificate.code), CertificateReply)
     assert server.book.record(UID).certificate.issuer == new
@@ -260,7 +262,7 @@ async def test_an_aborted_l2_ca_leaves_its_cameras_connected(camera: Any, take: 
     assert server.site.authority.issuer_key_id == old
     line = await camera.signaling()
     assert (await line.ask(Command.HEARTBEAT)).status == 200
-    for step in ("Prepare", "Roll"):
+    for step in ("Prepare", "Roll", "Observe"):
         status, _ = await take("Intermediate", step)
         assert status == 200
     status, told = await take("Intermediate", "Retire", acknowledged="Intermediate:1")
@@ -289,7 +291,7 @@ async def test_a_retired_l2_ca_stays_refused_after_a_restart(directory: Any) -> 
     directory.configure()
     async with running(directory.path, "127.0.0.1") as server:
         old = server.site.authority.issuer_key_id
-        for step in (Step.PREPARE, Step.ROLL, Step.RETIRE):
+        for step in (Step.PREPARE, Step.ROLL, Step.OBSERVE, Step.RETIRE):
             await server.rotations[Item.INTERMEDIATE].take(Order(step, 2))
         new = server.site.authority.issuer_key_id
     async with running(directory.path, "127.0.0.1") as server:

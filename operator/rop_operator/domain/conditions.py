@@ -133,7 +133,7 @@ REASONS: Mapping[str, str] = {
     "RevocationPending": "The document is deleted, but the server cannot be told yet; it stays until it was.",
     "Roll": "The rest begins to get the new thing.",
     "Rolling": "Devices get the new thing one after the other.",
-    "RootSealed": "The root's key is sealed; sign the request of the message with ropctl pki sign.",
+    "RootSealed": "The root's key is not on the server; put it back as ECC/Root/key.pem for this step.",
     "Running": "The server answers and all its ports listen.",
     "RuntimeFailed": "The server does not start; the message has its reason.",
     "SecretInvalid": "The secret's value cannot be used.",

@@ -95,6 +95,14 @@ def test_quickstart_is_valid_and_names_three_cameras() -> None:
         ]
 
 
+def test_rotation_examples_are_valid_beside_the_quickstart() -> None:
+    files = [*(ROOT / "examples/quickstart").glob("*.yaml"), *(ROOT / "examples/rotation").glob("*.yaml")]
+    fleet = parse_all([raw for file in sorted(files) for raw in load(file.read_text(), file.name)])
+    rotations = [each.ref for each in fleet.documents if each.ref.kind == "KeyRotation"]
+    assert [ref.name for ref in rotations] == ["device-key-2", "intermediate-2"]
+    assert {ref.namespace for ref in rotations} == {each.ref.namespace for each in fleet.documents}
+
+
 @pytest.mark.parametrize(
     ("word", "kind"), [("cam", "Camera"), ("Cameras", "Camera"), ("rs", "RopServer"), ("pod", None)]
 )

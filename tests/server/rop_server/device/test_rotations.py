@@ -270,10 +270,15 @@ async def test_an_aborted_l2_ca_leaves_its_cameras_connected(camera: Any, take: 
     await asyncio.wait_for(line.ended.wait(), 20)
 
 
-async def test_a_sealed_root_is_named(take: Take, directory: Any) -> None:
-    (directory.path / "certs/ECC/Root/key.pem").unlink()
+async def test_a_sealed_root_is_needed_to_prepare_only(take: Take, directory: Any, tmp_path: Path) -> None:
+    place, kept = directory.path / "certs/ECC/Root/key.pem", tmp_path / "root.key.pem"
+    place.rename(kept)
     status, told = await take("Intermediate", "Prepare")
     assert (status, told["error"]["symbol"]) == (409, "root_sealed")
+    kept.rename(place)
+    assert (await take("Intermediate", "Prepare"))[1]["phase"] == "Prepared"
+    place.rename(kept)
+    assert (await take("Intermediate", "Roll"))[1]["phase"] == "Rolling"
 
 
 async def test_what_cannot_be_carried_out_changes_nothing(take: Take, directory: Any, server: Any) -> None:

@@ -11,7 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 ROUNDS = int(os.environ.get("ROP_ROTATION_ROUNDS", "1"))
+BACKOFF = 150.0  # a camera that found nobody for long waits longer from time to time
 UID = "ROTATE0000000001"
 # Nobody is given up: the camera does not renew within the test, so what waits for that goes back.
 PATHS = {
@@ -50,6 +53,7 @@ def killed_while(site: Any, moment: float, call: Callable[[], Any]) -> None:
     site.start()
 
 
+@pytest.mark.timeout(180 + 30 * ROUNDS)
 def test_a_killed_server_is_before_or_after_the_step_and_goes_on(
     site: Any, joined: Callable[..., Any], poll: Callable[..., Any]
 ) -> None:
@@ -71,5 +75,5 @@ def test_a_killed_server_is_before_or_after_the_step_and_goes_on(
             expected = generation if steps[-1] == "Retire" else generation - 1
             assert state(site, item)["generation"] == expected
     assert kills == ROUNDS * sum(map(len, PATHS.values()))
-    poll("the camera is back", lambda: site.online(UID))
+    poll("the camera is back", lambda: site.online(UID), BACKOFF)
     assert len(camera.events("setup")) == 1

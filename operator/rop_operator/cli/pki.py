@@ -37,7 +37,7 @@ def pki() -> None:
 @server_option
 @command
 async def status(backend: Backend, target: Target, server: str | None) -> None:
-    """Root, L2 CA and server certificate: what they are and when they end.
+    """Root, L2 CA and server certificate: what they are and when they end; each key's generation and its rotation.
 
     \b
     Examples: ropctl pki status
@@ -57,6 +57,15 @@ async def status(backend: Backend, target: Target, server: str | None) -> None:
         ["server certificate", leaf["serial"], leaf["notAfter"], ""],
     ]
     print_table(["WHAT", "NAME", "ENDS", "NOTE"], [[safe(str(cell)) for cell in row] for row in rows])
+    click.echo()
+    print_table(["ITEM", "GENERATION", "ROTATION", "DEVICES"], [_rotation(row) for row in told["rotations"]])
+
+
+def _rotation(told: Mapping[str, Any]) -> list[str]:
+    if told["target"] is None:
+        return [safe(told["item"]), str(told["generation"]), "none", ""]
+    moved = f"{told['done']} of {told['total']}" if told["total"] else ""
+    return [safe(told["item"]), str(told["generation"]), f"to {told['target']}: {safe(told['phase'])}", moved]
 
 
 @pki.command("census")

@@ -11,6 +11,7 @@ Nothing is stored: after a restart the turns begin anew for those that still sho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 RATE = 5.0
@@ -39,8 +40,8 @@ class KeyTurns:
         self._told: set[tuple[str, str]] = set()
 
     def pace(self, rate: float | None) -> None:
-        """At most `rate` devices per second from now on, one at once; None: the usual pace."""
-        self._rate, self._burst = self._usual if rate is None else (rate, 1)
+        """At most `rate` devices per second from now on, those of one second at once; None: the usual pace."""
+        self._rate, self._burst = self._usual if rate is None else (rate, max(1, math.ceil(rate)))
         self._tokens = min(self._tokens, float(self._burst))
 
     def due(self, index: str, device: str, current: str) -> bool:

@@ -110,7 +110,7 @@ def build_manage_app(
         StreamOperations(streams),
         BackupOperations(backups),
         RotationOperations(rotations or {}),
-        PkiOperations(authority, book, control, clock),
+        PkiOperations(authority, rotations or {}, book, control, clock),
         GatewayOperations(gateway, book, clock),
         WifiOperations(devices, book, control, scans or Scans(Wifi(devices), clock)),
     )

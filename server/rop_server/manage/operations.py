@@ -273,7 +273,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/pki",
         "get_pki",
-        "The authority of this server, and the census: which devices hold what of it.",
+        "The authority of this server, where each rotation is, and the census: which devices hold what.",
         "Observe",
         reply=ref("Pki"),
     ),

@@ -11,7 +11,9 @@ from rop_server.manage.body import read_object
 from rop_server.manage.control import Control
 from rop_server.manage.errors import ManageError, invalid
 from rop_server.manage.handlers import reply
+from rop_server.manage.rotationops import document
 from rop_server.rotation.census import census
+from rop_server.rotation.item import Item, Rotating
 from rop_server.state.book import FactsBook
 from rop_server.state.record import rfc3339
 from rop_wire.auth import valid_uid
@@ -26,18 +28,25 @@ class PkiOperations:
     """The authority of one server."""
 
     def __init__(
-        self, authority: Authority, book: FactsBook, control: Control, clock: Callable[[], float]
+        self,
+        authority: Authority,
+        rotations: Mapping[Item, Rotating],
+        book: FactsBook,
+        control: Control,
+        clock: Callable[[], float],
     ) -> None:
         self._authority = authority
+        self._rotations = rotations
         self._book = book
         self._control = control
         self._clock = clock
 
     async def get_pki(self, _request: web.Request) -> web.Response:
-        """Authority and census."""
+        """Authority, rotations and census."""
         told = {name: _timed(value) for name, value in self._authority().items()}
         current = self._control.config().current_key_index
-        return reply({**told, "census": census(self._book, current, self._clock())})
+        rotations = [document(each.state()) for each in self._rotations.values()]
+        return reply({**told, "rotations": rotations, "census": census(self._book, current, self._clock())})
 
     async def approve_renewal(self, request: web.Request) -> web.Response:
         """One renewal, within a time."""

@@ -189,6 +189,7 @@ SCHEMAS: dict[str, Schema] = {
         intermediate=of(keyID=TEXT, serial=TEXT, notAfter=TIME),
         serverCertificate=of(serial=TEXT, notAfter=TIME),
         rootPEM=TEXT,
+        rotations=array(ref("Rotation")),
         census=of(
             devices=NUMBER,
             withoutCertificate=NUMBER,

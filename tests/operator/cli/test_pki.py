@@ -34,7 +34,11 @@ def test_the_authority_of_a_server_is_told(on_host: Run, tmp_path: Path, until: 
     until("the server answers", lambda: on_host("pki", "status", expect=None).returncode == 0)
     lines = on_host("pki", "status").stdout.splitlines()
     assert lines[0].split() == ["WHAT", "NAME", "ENDS", "NOTE"]
-    assert [line.split()[0] for line in lines[1:]] == ["root", "intermediate", "server"]
+    assert [line.split()[0] for line in lines[1:4]] == ["root", "intermediate", "server"]
+    assert lines[5].split() == ["ITEM", "GENERATION", "ROTATION", "DEVICES"]
+    assert [line.split() for line in lines[6:]] == [
+        [item, "1", "none"] for item in ("DeviceKey", "SignKey", "Intermediate", "ServerCertificate")
+    ]
     status = json.loads(on_host("pki", "status", "-o", "json").stdout)
     root = tmp_path / "root.pem"
     root.write_text(on_host("pki", "export-root").stdout)

@@ -62,6 +62,18 @@ def test_registrations_of_5000_devices_are_bounded_and_each_device_moves_once(ti
     assert max(told.values()) <= RATE + BURST
 
 
+def test_a_given_pace_bounds_registrations(time: Time) -> None:
+    turns = KeyTurns(time, lambda: FLEET, RATE, BURST)
+    turns.pace(2.0)
+    seconds = 400
+    told = registrations(time, lambda index, device: turns.due(index, device, NEW), seconds)
+    assert max(told.values()) <= 2 + 2
+    assert 1.5 * seconds < sum(told.values()) <= 2 * seconds + 1
+    turns.pace(None)
+    time.now += FLEET
+    assert turns.due(OLD, uid_hash("latecomer"), NEW)
+
+
 def test_without_turns_all_come_within_one_beat(time: Time) -> None:
     told = registrations(time, None, BEAT)
     assert sum(told.values()) == FLEET

@@ -99,6 +99,7 @@ WRITES: list[tuple[str, str, Any]] = [
     ("PUT", f"/devices/{UID}/wifi", {"ssid": "Yard", "key": "yard-key-1", "countryCode": "DE"}),
     ("POST", f"/devices/{UID}/initialization-session", None),
     ("PUT", f"/devices/{UID}/access", {"access": "Denied"}),
+    ("PUT", f"/devices/{UID}/renewal", {"seconds": 60}),
     ("PUT", "/claims", {"policy": "Open", "uids": []}),
     ("PUT", f"/claims/{UID}", None),
     ("DELETE", f"/claims/{UID}", None),

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: needs help setup demo test lint bench fuzz generate chart
+.PHONY: needs help setup demo test lint bench fuzz generate chart image
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -45,6 +45,9 @@ test: needs lint ## lint, then every test
 
 chart: $(STAMP) ## lint charts/rop and install it on a real API server
 	@$(BIN)/pytest tests/charts
+
+image: $(STAMP) ## container image as build/rop-operator.oci.tar, by buildah; BASE=debian needs no registry
+	@tools/image.sh
 
 bench: $(STAMP) ## measurements: CPU seconds, KiB, ratios
 	@PYTHONPATH=tools $(BIN)/python tests/load/bench.py

@@ -154,3 +154,13 @@ def test_a_server_is_deleted_only_when_that_is_acknowledged(release: Any, contro
     elsewhere = control_plane.namespace(f"{namespace}-elsewhere")
     apply_server(control_plane, elsewhere)
     assert control_plane.api("DELETE", path.replace(f"/{namespace}/", f"/{elsewhere}/"))[0] == 200
+
+
+def test_the_shipped_example_is_accepted(control_plane: Any) -> None:
+    namespace = control_plane.namespace("chart-example")
+    example = ROOT / "examples/cluster/managed.yaml"
+    told = control_plane.kubectl("apply", "--dry-run=server", "-n", namespace, "-f", str(example))
+    assert told.splitlines() == [
+        "ropserver.rop.dev/home created (server dry run)",
+        "camera.rop.dev/front-door created (server dry run)",
+    ]

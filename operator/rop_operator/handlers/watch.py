@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # It warns that it gets no signals in a thread, which is what the thread is for.
 logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
+# A str to kopf, which has no public name for its type.
+IDENTITY: Any = "rop-operator"
 HEARTBEAT_ANNOTATION = "rop.dev/heartbeat"
 
 
@@ -117,6 +119,8 @@ class Watch:
                     registry=self._registry,
                     settings=self._settings,
                     standalone=True,
+                    # Its own guess asks for the name of the user, which an image need not have.
+                    identity=IDENTITY,
                     namespaces=self._namespaces,
                     stop_flag=self._stop,
                 )

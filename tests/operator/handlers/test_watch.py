@@ -100,3 +100,23 @@ async def test_another_process_is_no_heartbeat_of_ours(api: KubeApi, namespace: 
     assert ours.stalled()
     ours.beat(f"{ours._process}.1")
     assert not ours.stalled()
+
+
+async def test_the_user_needs_no_name(
+    control_plane: Any, api: KubeApi, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pod the number of the user is all there is."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    seen = asyncio.Event()
+    path = f"/apis/rop.dev/v1alpha1/namespaces/{namespace}/cameras"
+    assert control_plane.api("POST", path, camera(namespace, "old"))[0] == 201
+    watch = Watch(Sinks(lambda type_, item: seen.set(), lambda _: None, api.credentials), [namespace], "heartbeat")
+    watch.start()
+    async with asyncio.timeout(30):
+        await seen.wait()
+    await watch.stop()
+    assert watch.error is None

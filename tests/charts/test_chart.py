@@ -161,6 +161,6 @@ def test_the_shipped_example_is_accepted(control_plane: Any) -> None:
     example = ROOT / "examples/cluster/managed.yaml"
     told = control_plane.kubectl("apply", "--dry-run=server", "-n", namespace, "-f", str(example))
     assert told.splitlines() == [
-        "ropserver.rop.dev/home created (server dry run)",
-        "camera.rop.dev/front-door created (server dry run)",
+        "ropserver.rop.dev/yard created (server dry run)",
+        "camera.rop.dev/gate created (server dry run)",
     ]

@@ -19,13 +19,14 @@ from rop_operator.ports import PortError
 EXIT_ERROR, EXIT_CHANGES, EXIT_USAGE = 1, 2, 64
 DEFAULT_STATE = "/var/lib/rop/agent"
 DEFAULT_SECRETS = "/etc/rop/secrets"
+POD_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 OUTPUTS = ("table", "wide", "json", "yaml")
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the options say. A host unless a kubeconfig or a context is named."""
+    """What the options say. A host unless a kubeconfig or a context is named, or this is a pod with an account."""
 
     state: str | None = None
     secrets: str | None = None
@@ -41,7 +42,8 @@ class Target:
     @property
     def on_cluster(self) -> bool:
         """Whether it is a cluster."""
-        return self.kubeconfig is not None or self.context is not None
+        named = self.kubeconfig is not None or self.context is not None
+        return named or (self.state is None and POD_ACCOUNT.exists())
 
     def backend(self) -> Backend:
         """A client of the host or the cluster; no traffic yet."""

@@ -117,7 +117,7 @@ def test_shipped_examples_are_accepted(on_cluster: Run, control_plane: Any, name
     examples = Path(__file__).parents[3] / "examples" / "cluster"
     on_cluster("apply", "-f", str(examples))
     found = json.loads(on_cluster("get", "cameras", "-o", "json").stdout)["items"]
-    assert [item["metadata"]["name"] for item in found] == ["front-door"]
+    assert [item["metadata"]["name"] for item in found] == ["front-door", "gate"]
     control_plane.kubectl("apply", "-n", namespace, "--dry-run=server", "-f", str(examples / "operator.yaml"))
 
 

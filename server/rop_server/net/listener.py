@@ -12,14 +12,16 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from rop_server.net.gate import Gate, Ticket
 from rop_server.net.tls import HANDSHAKING
+from rop_server.net.turns import Turn, Turns
 
 log = structlog.get_logger("rop.net")
 
@@ -29,6 +31,8 @@ BACKLOG = 4096
 ACCEPTS_PER_TURN = 4
 SILENCE_LIMIT = 10.0
 """Seconds until a connection must have said something."""
+TURN_LIMIT = 0.1
+"""Seconds until the next handshake may begin although this one is not over: a slow peer delays nobody else."""
 TLS_HANDSHAKE_LIMIT = 10.0
 TLS_SHUTDOWN_LIMIT = 5.0
 
@@ -117,8 +121,16 @@ class Arrival:
         self.ticket.release()
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """`context` yields the TLS context for the next connection; `turns` are shared by all ports."""
+
+    context: Callable[[], ssl.SSLContext]
+    turns: Turns
+
+
 class Listener:
-    """One listening port. `context` yields the TLS context for the next connection, None: plain TCP."""
+    """One listening port. `tls` None: plain TCP."""
 
     def __init__(
         self,
@@ -126,13 +138,13 @@ class Listener:
         factory: ProtocolFactory,
         gate: Gate,
         now: Callable[[], float],
-        context: Callable[[], ssl.SSLContext] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._sock = sock
         self._factory = factory
         self._gate = gate
         self._now = now
-        self._context = context
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._accepting = False
         self._silent: dict[int, Arrival] = {}
@@ -217,9 +229,23 @@ class Listener:
         if ended:
             arrival.drop()
             return
-        task = self._loop.create_task(self._connect(arrival))
+        if self._tls is None:
+            self._begin(self._connect(arrival))
+        else:
+            tls = self._tls
+            tls.turns.ask(arrival.address, lambda turn: self._shake_hands(tls, arrival, turn))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
+
+    def _shake_hands(self, tls: Tls, arrival: Arrival, turn: Turn) -> bool:
+        if not self.listening:
+            arrival.drop()
+            return False
+        self._begin(self._secure(tls, arrival, turn))
+        return True
 
     def _heard(self, handle: int) -> Arrival:
         self._loop.remove_reader(handle)
@@ -228,24 +254,27 @@ class Listener:
     def _speaks(self, handle: int) -> None:
         self._listen_to(self._heard(handle))
 
-    async def _connect(self, arrival: Arrival) -> None:
+    async def _secure(self, tls: Tls, arrival: Arrival, turn: Turn) -> None:
         """Lives only until the TLS handshake is over."""
+        timer = self._loop.call_later(TURN_LIMIT, turn.release)
+        HANDSHAKING.set(arrival.sock)
+        try:
+            await self._connect(
+                arrival,
+                ssl=tls.context(),
+                ssl_handshake_timeout=TLS_HANDSHAKE_LIMIT,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_LIMIT,
+            )
+        finally:
+            timer.cancel()
+            turn.release()
 
+    async def _connect(self, arrival: Arrival, **tls: Any) -> None:
         def factory() -> asyncio.BaseProtocol:
             return self._factory(arrival.address, arrival.ticket)
 
         try:
-            if self._context is None:
-                await self._loop.connect_accepted_socket(factory, arrival.sock)
-            else:
-                HANDSHAKING.set(arrival.sock)
-                await self._loop.connect_accepted_socket(
-                    factory,
-                    arrival.sock,
-                    ssl=self._context(),
-                    ssl_handshake_timeout=TLS_HANDSHAKE_LIMIT,
-                    ssl_shutdown_timeout=TLS_SHUTDOWN_LIMIT,
-                )
+            await self._loop.connect_accepted_socket(factory, arrival.sock, **tls)
         except asyncio.CancelledError:
             arrival.drop()
             raise

@@ -12,7 +12,7 @@ from rop_server.media.relay import Relay
 from rop_server.net.gate import Gate, Ticket
 from rop_server.net.inherited import Inherited
 from rop_server.net.lines import KeepAliveLine, SignalingLine
-from rop_server.net.listener import Listener, ProtocolFactory, open_socket
+from rop_server.net.listener import Listener, ProtocolFactory, Tls, open_socket
 from rop_server.net.provisioning import (
     HttpsService,
     ca_service,
@@ -21,6 +21,7 @@ from rop_server.net.provisioning import (
 )
 from rop_server.net.streams import StreamTcpLine, StreamTlsLine
 from rop_server.net.tls import TlsContexts
+from rop_server.net.turns import Turns
 
 DEVICE_PORTS = (
     "getCAHttps",
@@ -95,25 +96,20 @@ class DevicePorts:
         def stream_tcp(address: str, ticket: Ticket) -> asyncio.BaseProtocol:
             return StreamTcpLine(hub, self.relay, address, ticket)
 
-        factories: dict[str, tuple[ProtocolFactory, str | None]] = {
-            "getCAHttps": (authority, "plain"),
-            "getCertHttps": (certificates, "plain"),
-            "registerHttps": (registration, "mutual"),
+        turns = Turns()
+        plain, mutual = Tls(lambda: tls.plain, turns), Tls(lambda: tls.mutual, turns)
+        factories: dict[str, tuple[ProtocolFactory, Tls | None]] = {
+            "getCAHttps": (authority, plain),
+            "getCertHttps": (certificates, plain),
+            "registerHttps": (registration, mutual),
             "keepAliveTCP": (keep_alive, None),
-            "signalingTLS": (signaling, "mutual"),
-            "streamTLS": (stream_tls, "mutual"),
+            "signalingTLS": (signaling, mutual),
+            "streamTLS": (stream_tls, mutual),
             "streamTCP": (stream_tcp, None),
         }
-        contexts = {"plain": lambda: tls.plain, "mutual": lambda: tls.mutual}
         self.listeners = {
-            member: Listener(
-                sockets[member],
-                factory,
-                self.gate,
-                clock.monotonic,
-                contexts[kind] if kind is not None else None,
-            )
-            for member, (factory, kind) in factories.items()
+            member: Listener(sockets[member], factory, self.gate, clock.monotonic, how)
+            for member, (factory, how) in factories.items()
         }
         for listener in self.listeners.values():
             listener.resume()

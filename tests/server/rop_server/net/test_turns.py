@@ -1,0 +1,31 @@
+"""Handshakes take turns."""
+
+from __future__ import annotations
+
+from rop_server.net.turns import Turn, Turns
+
+
+def test_so_many_at_once_and_one_of_each_address_after_the_other() -> None:
+    turns, held, order = Turns(2), list[Turn](), list[str]()
+
+    def ask(name: str, wanted: bool = True) -> None:
+        def begin(turn: Turn) -> bool:
+            if wanted:
+                held.append(turn)
+                order.append(name)
+            return wanted
+
+        turns.ask(name[0], begin)
+
+    for name in ("a1", "a2", "a3", "a4", "b1", "c1"):
+        ask(name)
+    ask("d1", wanted=False)
+    assert order == ["a1", "a2"]
+    for turn in held:  # those that begin meanwhile too
+        turn.release()
+        turn.release()
+    assert order == ["a1", "a2", "a3", "b1", "c1", "a4"]
+    ask("e1")
+    ask("e2")
+    ask("e3")
+    assert order[6:] == ["e1", "e2"]

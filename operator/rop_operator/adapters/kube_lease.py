@@ -30,7 +30,7 @@ class LeaseElection:
         namespace: str,
         name: str,
         identity: str,
-        duration: float = 15.0,
+        duration: float = 12.0,
         retry: float = 3.0,
     ) -> None:
         self._api = api

@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from rop_operator.adapters.clock import SystemClock
 from rop_operator.adapters.fleet import HttpFleet
+from rop_operator.adapters.image_store import ImageStore
 from rop_operator.adapters.kube_api import KubeApi, load_credentials
 from rop_operator.adapters.kube_heartbeat import Heartbeat
 from rop_operator.adapters.kube_lease import LeaseElection
@@ -37,6 +39,7 @@ log = logging.getLogger("rop_operator")
 EXIT_USAGE, EXIT_SOFTWARE, EXIT_TEMPORARY, EXIT_CONFIG = 64, 70, 75, 78
 LEASE_NAME = "rop-operator"
 HEARTBEAT_NAME = "rop-operator-heartbeat"
+FIRMWARE = Path("/var/cache/rop-operator/firmware")
 ENGINE_GRACE = 10.0
 FIRST_RESYNC, RESYNC = 10.0, 300.0
 
@@ -57,6 +60,7 @@ class Options:
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     server_url: str = MANAGE_URL
+    firmware: Path = FIRMWARE
 
     def runtime(self, api: KubeApi, store: KubeStore, guard: Callable[[], bool]) -> KubeRuntime | None:
         """Where core servers run; None when the command line names no image for them."""
@@ -131,7 +135,11 @@ class Operator:
             options.lan_cidrs, options.discovery_address, options.discovery_port, options.allow_loopback
         )
         runtime = options.runtime(self._api, store, lease.held)
-        engine = Engine(store, secrets, fleet, runtime, lan, self._clock, f"rop-operator/{lease.uid}")
+        images = ImageStore(options.firmware, options.allow_loopback)
+        images.sweep()
+        engine = Engine(
+            store, secrets, fleet, runtime, lan, self._clock, f"rop-operator/{lease.uid}", images=images
+        )
         engine_stop = asyncio.Event()
         reconciling = asyncio.create_task(engine.run(engine_stop), name="engine")
         ends: dict[asyncio.Task[object], int] = {
@@ -232,6 +240,13 @@ def run(options: Options) -> int:
     default=MANAGE_URL,
     show_default=True,
     help="Where the management interface of a server in a pod is reached from here.",
+)
+@click.option(
+    "--firmware",
+    type=click.Path(path_type=Path),
+    default=FIRMWARE,
+    show_default=True,
+    help="Folder that keeps firmware files; it may be lost.",
 )
 @click.option("--allow-loopback", is_flag=True, help="Allow servers and cameras on loopback addresses.")
 @click.option("--verbose", is_flag=True, help="Log more.")

@@ -21,6 +21,7 @@ from rop_operator.adapters.fleet import HttpFleet
 from rop_operator.adapters.host_database import HostDatabase, StateError
 from rop_operator.adapters.host_secrets import HostSecrets, misplaced
 from rop_operator.adapters.host_store import HostStore
+from rop_operator.adapters.image_store import ImageStore
 from rop_operator.adapters.lan import LIMITED_BROADCAST, NetworkLan, interfaces
 from rop_operator.adapters.log_lines import log_as_json
 from rop_operator.adapters.process_gateways import ProcessGateways
@@ -67,6 +68,8 @@ class Agent:
         lan = NetworkLan(
             options.lan_cidrs, options.discovery_address, options.discovery_port, options.allow_loopback
         )
+        self._images = ImageStore(options.state / "firmware", options.allow_loopback)
+        self._images.sweep()
         self._manager_id = self._database.value("manager", f"rop-agent/{uuid.uuid4()}")
         self._engine = Engine(
             self._store,
@@ -76,7 +79,8 @@ class Agent:
             lan,
             SystemClock(),
             self._manager_id,
-            self._gateways,
+            gateways=self._gateways,
+            images=self._images,
         )
         self._runtime.changed = self._engine.look_at
         if self._gateways is not None:
@@ -91,7 +95,7 @@ class Agent:
         self._store.rescan()
         await self._stop_orphans()
         facts = {"dir": str(self._options.folder), "manager": self._manager_id}
-        agent_socket = AgentSocket(self._store, self._engine, facts)
+        agent_socket = AgentSocket(self._store, self._engine, self._images, facts)
         await agent_socket.start(self._options.state / "agent.sock")
         tasks = {
             asyncio.create_task(self._engine.run(stop), name="engine"),

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from rop_operator.api.facts import (
     DeviceFacts,
     Document,
+    FirmwareFacts,
     FleetEvent,
     Found,
     GatewayRun,
@@ -18,7 +20,7 @@ from rop_operator.api.facts import (
     WriteResult,
 )
 from rop_operator.api.questions import Question
-from rop_operator.domain.plan import EnsureGateway, RotateStep
+from rop_operator.domain.plan import EnsureGateway, RotateStep, StartUpgrade
 
 
 class PortError(Exception):
@@ -158,6 +160,24 @@ class Server(Protocol):
         """
         ...
 
+    async def firmware(self) -> FirmwareFacts:
+        """Files of the firmware folder, newest upgrades, holds. PortError `NotSupported`."""
+        ...
+
+    async def put_firmware(self, name: str, sha256: str, file: Path) -> None:
+        """Bring a file with this hash into the folder; the same file again is a success. PortError."""
+        ...
+
+    async def hold_upgrades(self, holder: str, uids: Sequence[str], seconds: int) -> None:
+        """These devices, and no others, are the holder's for so long; what others hold stays theirs."""
+        ...
+
+    async def start_upgrade(self, order: StartUpgrade) -> None:
+        """Begin one; truth is the version at the next handshake. PortError `DeviceOffline`, `DeviceAsleep`,
+        `DuplicateUpgrade`, `FileNotFound`, ...: nothing began.
+        """
+        ...
+
     async def close(self) -> None:
         """Release connections."""
         ...
@@ -239,6 +259,20 @@ class Lan(Protocol):
         """POST the session to the camera; None on success, else the symbol it answered.
         NothingSent: `NotReachableFromHere` (address outside the allowed networks), `CameraSilent` (no connection).
         PortError: `CameraSilent` (no answer: what became of the camera is not known).
+        """
+        ...
+
+
+class Images(Protocol):
+    """Firmware files by their hash, on this side."""
+
+    def find(self, sha256: str) -> Path | None:
+        """The whole, verified file; None when it is not here."""
+        ...
+
+    async def fetch(self, sha256: str, url: str) -> Path:
+        """Bring it from a web server; at once when it is here. PortError `HashMismatch` (another file lies there),
+        `FetchFailed`, `EgressRefused`, `StoreFull`; nothing is kept then.
         """
         ...
 

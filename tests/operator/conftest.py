@@ -12,6 +12,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "RopServer": {"host": "rop.example.net"},
     "CameraProfile": {"serverRef": {"name": "home"}, "selector": {"matchLabels": {"place": "yard"}}},
     "KeyRotation": {"serverRef": {"name": "home"}, "item": "Root", "toGeneration": 2},
+    "FirmwareImage": {"sha256": "ab" * 32, "version": "v3.2", "models": ["E1 Pro"], "source": {"upload": {}}},
+    "FirmwareRollout": {
+        "serverRef": {"name": "home"},
+        "imageRef": {"name": "e1"},
+        "selector": {"matchLabels": {"place": "yard"}},
+    },
 }
 
 

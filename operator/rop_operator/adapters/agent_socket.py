@@ -14,6 +14,7 @@ from aiohttp import web
 from rop_operator.adapters.fleet_transport import SUN_PATH_LIMIT
 from rop_operator.adapters.host_database import timestamp
 from rop_operator.adapters.host_store import HostStore
+from rop_operator.adapters.image_store import PIECE, ImageStore
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.api.questions import VERBS, Question
 from rop_operator.api.registry import API_VERSION, kind_called
@@ -35,6 +36,8 @@ STATUS: Mapping[str, int] = {
     "SourceMissing": 409,
     "ServerNotReady": 503,
     "Unreachable": 503,
+    "TooLarge": 413,
+    "StoreFull": 507,
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,6 +65,10 @@ class Operations(Protocol):
         """What a person asks of a server."""
         ...
 
+    def look_at(self, ref: Ref) -> None:
+        """Reconcile this document soon."""
+        ...
+
     def devices(self, server: Ref) -> Sequence[DeviceFacts]:
         """Every device that a server has ever seen."""
         ...
@@ -70,10 +77,13 @@ class Operations(Protocol):
 class AgentSocket:
     """The application and its listener."""
 
-    def __init__(self, store: HostStore, operations: Operations, facts: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: HostStore, operations: Operations, images: ImageStore, facts: Mapping[str, str]
+    ) -> None:
         """`facts` are shown by `/v1/health`."""
         self._store = store
         self._operations = operations
+        self._images = images
         self._facts = dict(facts)
         self._runner: web.AppRunner | None = None
         self._path: Path | None = None
@@ -94,6 +104,7 @@ class AgentSocket:
         application.router.add_put("/v1/servers/{namespace}/{name}/devices/{uid}/renewal", self._renewal)
         application.router.add_post("/v1/servers/{namespace}/{name}/questions", self._question)
         application.router.add_post("/v1/discover", self._discover)
+        application.router.add_put("/v1/firmware/{sha256}", self._firmware)
         return application
 
     async def start(self, path: Path) -> None:
@@ -209,6 +220,18 @@ class AgentSocket:
             raise PortError("BadRequest", f"seconds is a number above 0, at most {MAX_DISCOVERY:.0f}")
         found = await self._operations.discover(float(seconds))
         return web.json_response({"items": [{"uid": f.uid, "address": f.address, "port": f.port} for f in found]})
+
+    async def _firmware(self, request: web.Request) -> web.Response:
+        """A firmware file, kept when it has the hash that a FirmwareImage asks for."""
+        sha256 = request.match_info["sha256"]
+        wanting = [d.ref for d in await self._store.list("FirmwareImage") if d.spec.get("sha256") == sha256]
+        if not wanting:
+            raise PortError("NotFound", f"no FirmwareImage has the sha256 {sha256[:64]}; apply it first")
+        log.info("firmware", extra={"sha256": sha256, "peer": _peer(request)})
+        path = await self._images.receive(sha256, request.content.iter_chunked(PIECE))
+        for ref in wanting:
+            self._operations.look_at(ref)
+        return web.json_response({"sha256": sha256, "size": path.stat().st_size})
 
 
 @web.middleware

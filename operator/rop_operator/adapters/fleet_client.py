@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rop_operator.adapters.fleet_management import device_facts, refusal, session_end
 from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.api.facts import (
     DeviceFacts,
+    FirmwareFacts,
     FleetEvent,
     RotationFacts,
     ServerFacts,
@@ -17,7 +19,7 @@ from rop_operator.api.facts import (
     WriteResult,
 )
 from rop_operator.api.questions import Question
-from rop_operator.domain.plan import RotateStep
+from rop_operator.domain.plan import RotateStep, StartUpgrade
 from rop_operator.ports import PortError
 
 PIR = ("enabled", "sensitivity", "reduceMistakes")
@@ -195,6 +197,22 @@ class ClientServer:
 
     async def rotate(self, order: RotateStep) -> RotationFacts:
         """PortError `NotSupported`."""
+        raise PortError("NotSupported", MISSING)
+
+    async def firmware(self) -> FirmwareFacts:
+        """Not offered: it knows neither hashes nor holds."""
+        raise PortError("NotSupported", MISSING)
+
+    async def put_firmware(self, name: str, sha256: str, file: Path) -> None:
+        """Not offered."""
+        raise PortError("NotSupported", MISSING)
+
+    async def hold_upgrades(self, holder: str, uids: Sequence[str], seconds: int) -> None:
+        """Not offered."""
+        raise PortError("NotSupported", MISSING)
+
+    async def start_upgrade(self, order: StartUpgrade) -> None:
+        """Not offered."""
         raise PortError("NotSupported", MISSING)
 
     async def close(self) -> None:

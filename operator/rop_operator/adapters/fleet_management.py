@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,21 +13,25 @@ from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.api.facts import (
     BackupFacts,
     DeviceFacts,
+    FirmwareFacts,
     FleetEvent,
     GatewayFacts,
     RotationFacts,
     ServerFacts,
     Session,
+    UpgradeFacts,
     WriteResult,
 )
 from rop_operator.api.questions import Question
-from rop_operator.domain.plan import RotateStep
+from rop_operator.domain.plan import RotateStep, StartUpgrade
 from rop_operator.ports import PortError
 
 ROOT = "/manage/v1"
 POLL_SECONDS = 50
 CODE_SECONDS = 60.0
 DEVICE_CALL_TIMEOUT = 75.0
+# A file of firmware over a slow line.
+FILE_TIMEOUT = 1800.0
 
 
 class ManagementServer:
@@ -244,6 +249,30 @@ class ManagementServer:
         answer = await self._write("POST", f"/rotations/{order.item}", plain, timeout=DEVICE_CALL_TIMEOUT)
         return rotation_facts(answer)
 
+    async def firmware(self) -> FirmwareFacts:
+        """Files, upgrades, holds."""
+        files, upgrades = await self._get("/firmware"), await self._get("/upgrades")
+        return firmware_facts(files, upgrades)
+
+    async def put_firmware(self, name: str, sha256: str, file: Path) -> None:
+        """The file as the body, read piece by piece."""
+        query = {"sha256": sha256}
+        await self._write("PUT", f"/firmware/{name}", file, query=query, timeout=FILE_TIMEOUT)
+
+    async def hold_upgrades(self, holder: str, uids: Sequence[str], seconds: int) -> None:
+        """Hold these and let go of the others."""
+        body = {"holder": holder, "uids": list(uids), "seconds": seconds}
+        await self._write("PUT", "/upgrades/holds", body)
+
+    async def start_upgrade(self, order: StartUpgrade) -> None:
+        """Begin one."""
+        body = {"file": order.file, "sha256": order.sha256, "holder": order.holder}
+        wake = {"wake": "allow" if order.wakes else "never"}
+        path = f"/devices/{order.uid}/upgrade"
+        await self._write(
+            "POST", path, {**body, "factoryReset": order.factory_reset}, query=wake, timeout=DEVICE_CALL_TIMEOUT
+        )
+
     async def close(self) -> None:
         """Release connections."""
         await self._transport.close()
@@ -346,6 +375,19 @@ def gateway_facts(told: Mapping[str, Any] | None) -> GatewayFacts | None:
         return GatewayFacts.model_validate({**status, **certificate, "present": bool(told.get("present"))})
     except ValidationError:
         return GatewayFacts(present=bool(told.get("present")), message="its report cannot be understood")
+
+
+def firmware_facts(files: Mapping[str, Any], upgrades: Mapping[str, Any]) -> FirmwareFacts:
+    """Firmware on a server as facts; an upgrade that cannot be understood is left out."""
+    found = {}
+    for item in upgrades.get("items", ()):
+        try:
+            upgrade = UpgradeFacts.model_validate(item)
+        except ValidationError:
+            continue
+        found[upgrade.uid] = upgrade
+    names = {str(file.get("name")): str(file.get("sha256")) for file in files.get("items", ())}
+    return FirmwareFacts(names, found, {str(k): str(v) for k, v in (upgrades.get("holds") or {}).items()})
 
 
 def fleet_event(item: Mapping[str, Any]) -> FleetEvent:

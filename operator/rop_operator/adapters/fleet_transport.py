@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ MAX_ANSWER = 64 * 1024 * 1024
 CONNECT_TIMEOUT = 5.0
 CALL_TIMEOUT = 75.0
 SUN_PATH_LIMIT = 107
+PIECE = 256 * 1024
 
 
 def forbidden_address(address: str, allow_loopback: bool) -> str | None:
@@ -121,7 +122,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> tuple[int, Any]:
-        """Status and decoded JSON (None when the body is none). Raises PortError."""
+        """Status and decoded JSON (None when the body is none). Raises PortError. A Path as body is that file."""
         limit = aiohttp.ClientTimeout(total=timeout or CALL_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
         try:
             session = self._open()
@@ -129,7 +130,7 @@ class Transport:
                 method,
                 self._base + path,
                 params=query,
-                json=body,
+                **_body(body),
                 headers=headers,
                 allow_redirects=False,
                 timeout=limit,
@@ -168,6 +169,19 @@ class Transport:
         folder, self._folder = self._folder, None
         if folder is not None:
             os.close(folder)
+
+
+def _body(body: Any) -> dict[str, Any]:
+    if isinstance(body, Path):
+        return {"data": _pieces(body)}
+    return {"json": body}
+
+
+async def _pieces(file: Path) -> AsyncIterator[bytes]:
+    """A file piece by piece, read beside the loop."""
+    with await asyncio.to_thread(file.open, "rb") as source:
+        while piece := await asyncio.to_thread(source.read, PIECE):
+            yield piece
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

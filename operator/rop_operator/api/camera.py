@@ -127,6 +127,15 @@ class WakeBudget(Model):
     )
 
 
+class CameraAcknowledgement(Model):
+    """A dangerous change, written down. It authorises exactly this value and nothing else."""
+
+    edge: Literal["WrongModel", "Downgrade", "FactoryReset"]
+    """Which change."""
+    value: Annotated[str, matching(r"[^\x00-\x1f\x7f]{1,255}", "value has 1 to 255 printable characters", 255)]
+    """The exact thing: WrongModel the camera's model, Downgrade the version it goes to, FactoryReset the UID."""
+
+
 class CameraSpec(Model):
     """One camera."""
 
@@ -156,5 +165,9 @@ class CameraSpec(Model):
     """How often it may be woken. Left out: what a CameraProfile says, else as often as there is something to
     write.
     """
+    acknowledge: Annotated[
+        list[CameraAcknowledgement], Field(max_length=32, json_schema_extra=list_map("edge", "value"))
+    ] = []
+    """Dangerous changes that are wanted."""
     suspend: bool = False
     """No device writes and no provisioning; observation, revocation and deletion go on."""

@@ -265,3 +265,27 @@ class RotationFacts:
     done: int = 0
     total: int = 0
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+class UpgradeFacts(_Wire):
+    """The newest upgrade of a device since its server started. `status` is a word of client-api 2.14, `before` the
+    firmware text it had, `holder` in whose name.
+    """
+
+    uid: str
+    session: str = ""
+    status: str = "upgrading"
+    reason: str = ""
+    before: str | None = None
+    holder: str | None = None
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareFacts:
+    """Firmware on a server: hashes of files by their name, upgrades and holders by UID."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    upgrades: Mapping[str, UpgradeFacts] = field(default_factory=dict)
+    holds: Mapping[str, str] = field(default_factory=dict)

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 
 from rop_operator.api.base import Model
 from rop_operator.api.camera import CameraSpec
+from rop_operator.api.firmware import FirmwareImageSpec
 from rop_operator.api.profile import CameraProfileSpec
+from rop_operator.api.rollout import FirmwareRolloutSpec
 from rop_operator.api.rotation import KeyRotationSpec
 from rop_operator.api.server import RopServerSpec
-from rop_operator.api.status import CameraProfileStatus, CameraStatus, RopServerStatus, RunStatus
+from rop_operator.api.status import (
+    CameraProfileStatus,
+    CameraStatus,
+    FirmwareImageStatus,
+    RopServerStatus,
+    RunStatus,
+)
 
 GROUP = "rop.dev"
 VERSION = "v1alpha1"
@@ -131,6 +139,37 @@ KINDS: tuple[Kind, ...] = (
             Column("Server", ".spec.serverRef.name"),
             Column("Item", ".spec.item"),
             Column("To", ".spec.toGeneration", "integer"),
+            Column("Phase", ".status.phase"),
+            Column("Progress", ".status.progress.summary"),
+            *_END,
+        ),
+        conditions=(*_STATE, *_RUN),
+    ),
+    Kind(
+        kind="FirmwareImage",
+        plural="firmwareimages",
+        singular="firmwareimage",
+        short_names=("fwi",),
+        model=FirmwareImageSpec,
+        status=FirmwareImageStatus,
+        columns=(
+            Column("Version", ".spec.version"),
+            Column("Size", ".status.size", "integer"),
+            *_END,
+        ),
+        conditions=_STATE,
+    ),
+    Kind(
+        kind="FirmwareRollout",
+        plural="firmwarerollouts",
+        singular="firmwarerollout",
+        short_names=("fwr",),
+        aliases=("rollout", "rollouts"),
+        model=FirmwareRolloutSpec,
+        status=RunStatus,
+        columns=(
+            Column("Server", ".spec.serverRef.name"),
+            Column("Image", ".spec.imageRef.name"),
             Column("Phase", ".status.phase"),
             Column("Progress", ".status.progress.summary"),
             *_END,

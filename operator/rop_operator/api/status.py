@@ -306,6 +306,17 @@ class RopServerStatus(Model):
     """Conditions."""
 
 
+class FirmwareImageStatus(Model):
+    """What is known of a firmware file."""
+
+    observed_generation: int | None = None
+    """Generation of the document that was acted on."""
+    size: int | None = None
+    """Bytes of the file, once it is here."""
+    conditions: Conditions | None = None
+    """Conditions."""
+
+
 class PhaseStatus(Model):
     """A phase that a run came to."""
 

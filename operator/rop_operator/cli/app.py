@@ -7,7 +7,20 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from rop_operator.cli import camera, device, inventory, lan, pki, profile, qr, read, site, undelete, write
+from rop_operator.cli import (
+    camera,
+    device,
+    firmware,
+    inventory,
+    lan,
+    pki,
+    profile,
+    qr,
+    read,
+    site,
+    undelete,
+    write,
+)
 from rop_operator.cli.target import EXIT_ERROR, EXIT_USAGE, Target, target_options
 
 
@@ -51,7 +64,7 @@ for _command in (
     ),
     *(device.snapshot, device.play, device.ptz, site.alarms, site.token, site.admit),
     *(lan.discover, lan.provision, qr.qr, inventory.export, camera.camera, profile.profile, write.secret),
-    pki.pki,
+    *(firmware.firmware, firmware.rollout, pki.pki),
 ):
     ropctl.add_command(_command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
@@ -141,6 +142,10 @@ class Backend(Protocol):
 
     async def discover(self, seconds: float) -> Sequence[Found]:
         """What answers on the LAN of the engine's machine."""
+        ...
+
+    async def put_firmware(self, sha256: str, file: Path) -> None:
+        """Bring the file that FirmwareImages with this hash wait for. PortError."""
         ...
 
     async def set_secret(self, namespace: str, name: str, key: str, value: bytes) -> str:

@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rop_operator.adapters.fleet import HttpFleet
@@ -192,6 +193,13 @@ class ClusterBackend:
         """A pod has no cameras' LAN."""
         raise PortError(
             "NotReachableFromHere", "a cluster's operator is not on the cameras' LAN; discover from here"
+        )
+
+    async def put_firmware(self, sha256: str, file: Path) -> None:
+        """Not offered."""
+        raise PortError(
+            "NotSupported",
+            "a cluster's operator fetches files itself: put it on a web server and write spec.source.http.url",
         )
 
     async def set_secret(self, namespace: str, name: str, key: str, value: bytes) -> str:

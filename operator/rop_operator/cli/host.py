@@ -16,6 +16,7 @@ from rop_operator.ports import Endpoint, PortError
 
 SOCKET = "agent.sock"
 LONGEST_CALL = 120.0
+LONGEST_UPLOAD = 1800.0
 
 
 class HostBackend:
@@ -27,10 +28,16 @@ class HostBackend:
         self._transport = Transport(Endpoint(f"unix://{state.absolute() / SOCKET}", "Management"), True)
 
     async def _call(
-        self, method: str, path: str, *, query: Mapping[str, str | int] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Any = None,
+        timeout: float = LONGEST_CALL,
     ) -> tuple[int, Any]:
         try:
-            return await self._transport.call(method, path, query=query, body=body, timeout=LONGEST_CALL)
+            return await self._transport.call(method, path, query=query, body=body, timeout=timeout)
         except PortError as error:
             raise PortError(
                 error.reason,
@@ -129,6 +136,12 @@ class HostBackend:
         """Discovery by the agent."""
         answer = await self._good("POST", "/v1/discover", body={"seconds": seconds})
         return [Found(item["uid"], item["address"], int(item["port"])) for item in answer["items"]]
+
+    async def put_firmware(self, sha256: str, file: Path) -> None:
+        """Hand the file to the agent, piece by piece."""
+        status, answer = await self._call("PUT", f"/v1/firmware/{sha256}", body=file, timeout=LONGEST_UPLOAD)
+        if status >= 300:
+            raise _refused(status, answer)
 
     async def set_secret(self, namespace: str, name: str, key: str, value: bytes) -> str:
         """A file SECRETS/NAMESPACE/NAME/KEY, 0600, replaced at once."""

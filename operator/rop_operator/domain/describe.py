@@ -11,6 +11,7 @@ from rop_operator.domain.plan import (
     EnsureGateway,
     EnsureRuntime,
     HandOver,
+    HoldUpgrades,
     Plan,
     ReplaceClaims,
     ReplaceLabels,
@@ -18,8 +19,10 @@ from rop_operator.domain.plan import (
     RotateStep,
     SetAccess,
     SetFinalizer,
+    StartUpgrade,
     StopGateway,
     StopRuntime,
+    StoreImage,
     TakeManagement,
     WriteSettings,
 )
@@ -59,6 +62,8 @@ def describe(action: Action) -> str:
             return "hold the document until its device is revoked (finalizer)"
         case SetFinalizer():
             return "let the document go (finalizer)"
+        case StartUpgrade(camera=camera, file=file, factory_reset=reset):
+            return f"install {file} on {camera}{', with a factory reset' if reset else ''} ({cost(action)})"
         case Discover(uid=uid):
             return f"look for {uid} on the LAN"
         case _:
@@ -90,6 +95,10 @@ def _describe_server(action: Action) -> str:
         case RotateStep(item=item, step=step, generation=generation, acknowledged=given_up):
             told = f"rotate {item} to generation {generation}: {step}"
             return f"{told}, giving up {given_up}" if given_up else told
+        case StoreImage(file=file):
+            return f"store {file} in the server's firmware folder"
+        case HoldUpgrades(uids=uids):
+            return f"keep other upgrades away from {_count(len(uids), 'camera')}"
         case ApplyConfig(shown=shown):
             return "; ".join(f"set {name} = {value} ({_effect(name)})" for name, value in shown.items())
         case _:

@@ -118,9 +118,8 @@ def decide(situation: Situation, procedure: Procedure) -> Step | None:
     step = procedure(situation)
     stopped = spec.suspend or _suspended(situation.server_document)
     if stopped and step.actions and not spec.abort:
-        return Step(
-            phase, "Suspended", "spec.suspend is set here or on the RopServer", held=True, record=step.record
-        )
+        # Its record tells of actions that are not taken now.
+        return Step(phase, "Suspended", "spec.suspend is set here or on the RopServer", held=True)
     return step
 
 

@@ -165,6 +165,44 @@ class RotateStep(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class StoreImage(Action):
+    """Put the file with this hash into the server's firmware folder."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldUpgrades(Action):
+    """These devices, and no others, are the holder's for so many seconds; nobody else upgrades them."""
+
+    holder: str
+    uids: tuple[str, ...]
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartUpgrade(Action):
+    """Begin an upgrade of one camera. What became of it is observed, not answered."""
+
+    device_writes: ClassVar[int] = 1
+    reboots: ClassVar[int] = 1
+
+    camera: str
+    uid: str
+    file: str
+    sha256: str
+    holder: str
+    factory_reset: bool = False
+    asleep: bool = False
+
+    @property
+    def wakes(self) -> int:
+        """One for a device that sleeps."""
+        return 1 if self.asleep else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something a person should know. `severity` is `Info`, `Warning` or `Error`."""
 

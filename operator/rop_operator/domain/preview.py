@@ -14,17 +14,22 @@ from rop_operator.documents import Parsed
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.config_map import MASK, desired_members
 from rop_operator.domain.departures import NOBODY, SETTLE, Departures, judge
+from rop_operator.domain.firmware_image import preview_image
 from rop_operator.domain.operation import Situation, server_of
 from rop_operator.domain.plan import Plan, WriteSettings
 from rop_operator.domain.profile_status import ProfileSnapshot, plan_profile
 from rop_operator.domain.profiles import Profile, profile_of
+from rop_operator.domain.rollout import preview as preview_rollout
 from rop_operator.domain.rotation import preview as preview_rotation
 from rop_operator.domain.server import plan_server
 from rop_operator.domain.snapshot import CameraSnapshot, SecretUse, ServerSnapshot, secret_uses, server_ref
 from rop_operator.domain.status import device_facts_of, server_facts_of
 from rop_operator.errors import DocumentError
 
-PROCEDURES: Mapping[str, Callable[[Situation], Plan]] = {"KeyRotation": preview_rotation}
+PROCEDURES: Mapping[str, Callable[[Situation], Plan]] = {
+    "KeyRotation": preview_rotation,
+    "FirmwareRollout": preview_rollout,
+}
 Change = Literal["created", "configured", "unchanged"]
 
 
@@ -107,6 +112,8 @@ class _Preview:
             return self._server(document)
         if ref.kind == "CameraProfile":
             return self._profile(document)
+        if ref.kind == "FirmwareImage":
+            return preview_image(document)
         return self._run(document) if ref.kind in PROCEDURES else self._camera(document)
 
     def _profile(self, document: Document) -> Plan:

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.api.questions import Question
-from rop_operator.ports import Clock, Fleet, Gateways, Lan, PortError, Runtime, Secrets, Server, Store
+from rop_operator.ports import Clock, Fleet, Gateways, Images, Lan, PortError, Runtime, Secrets, Server, Store
 from rop_operator.reconcile.cameras import Cameras
+from rop_operator.reconcile.images import ImagesPart
 from rop_operator.reconcile.operations import Craft, Operations
 from rop_operator.reconcile.profiles import Profiles
+from rop_operator.reconcile.rollouts import rollouts
 from rop_operator.reconcile.roster import Roster, Runs
 from rop_operator.reconcile.rotations import ROTATIONS
 from rop_operator.reconcile.servers import Servers
@@ -23,7 +25,9 @@ WORKERS = 8
 GATHER_SECONDS = 0.2
 
 
-RUNS: Mapping[str, Craft] = {"KeyRotation": ROTATIONS}
+def crafts(store: Store, images: Images | None) -> Mapping[str, Craft]:
+    """Every kind of run with what it brings."""
+    return {"KeyRotation": ROTATIONS, "FirmwareRollout": rollouts(store, images)}
 
 
 class Part(Protocol):
@@ -39,9 +43,9 @@ class Part(Protocol):
 
 
 class Engine:
-    """Reconciles documents, each kind by its part. `runtime` None: servers are not run here, `gateways`
-    None: gateways neither. `manager_id` is how
-    this engine calls itself to servers; it stays the same over restarts.
+    """Reconciles documents, each kind by its part. `runtime` None: servers are not run here, `gateways` None:
+    gateways neither, `images` None: no firmware is kept here. `manager_id` is how this engine calls itself to
+    servers; it stays the same over restarts.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Engine:
         clock: Clock,
         manager_id: str,
         gateways: Gateways | None = None,
+        images: Images | None = None,
     ) -> None:
         self._store = store
         self._lan = lan
@@ -79,10 +84,18 @@ class Engine:
             "RopServer": self._servers,
             "Camera": cameras,
             "CameraProfile": self._profiles,
+            "FirmwareImage": ImagesPart(store, clock, images, self._image_changed),
         }
-        for kind, craft in RUNS.items():
+        self._crafts = crafts(store, images)
+        for kind, craft in self._crafts.items():
             part = Operations(store, clock, self._roster, craft, link_of, self._queue_server)
             self._parts[kind] = part
+
+    def _image_changed(self, image: Ref) -> None:
+        """Rollouts of its namespace look again."""
+        for run in self._runs.of_kind("FirmwareRollout"):
+            if run.namespace == image.namespace:
+                self._queue_soon(run)
 
     def _queue_server(self, ref: Ref) -> None:
         """The server, and the runs about it: they wait for what it tells."""
@@ -125,7 +138,7 @@ class Engine:
                 self._profiles.server_changed(ref)
             elif ref.kind == "CameraProfile":
                 await self._profiles.changed(ref)
-            elif ref.kind in RUNS:
+            elif ref.kind in self._crafts:
                 self._runs.update(ref, await self._store.get(ref))
             self._queue.add(ref)
 

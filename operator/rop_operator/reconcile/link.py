@@ -13,7 +13,7 @@ from rop_operator.ports import Endpoint, PortError, RuntimeState, Server
 log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_MOST = 0.5, 10.0
-OWN_EVENTS = ("config.", "manager.", "server.", "rotation.", "backup.", "gateway.")
+OWN_EVENTS = ("config.", "manager.", "server.", "rotation.", "backup.", "gateway.", "upgrade.")
 
 
 @dataclass

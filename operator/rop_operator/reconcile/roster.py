@@ -81,3 +81,7 @@ class Runs:
     def of_server(self, server: Ref) -> list[Ref]:
         """Runs about this server."""
         return sorted(self._by_server.get(server, ()))
+
+    def of_kind(self, kind: str) -> list[Ref]:
+        """Runs of this kind."""
+        return sorted(ref for ref in self._server if ref.kind == kind)

@@ -14,6 +14,7 @@ from rop_operator.adapters.agent_socket import AgentSocket
 from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.adapters.host_database import HostDatabase
 from rop_operator.adapters.host_store import HostStore
+from rop_operator.adapters.image_store import ImageStore
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.api.questions import Question
 from rop_operator.ports import Endpoint, PortError
@@ -43,6 +44,9 @@ class Operations:
     async def ask(self, server: Ref, question: Question) -> dict[str, Any]:
         return {"server": str(server), "verb": question.verb, **question.arguments}
 
+    def look_at(self, ref: Ref) -> None:
+        self.looked = ref
+
     async def discover(self, seconds: float) -> Sequence[Found]:
         return [Found(UID, "192.0.2.44", 9527)]
 
@@ -71,7 +75,7 @@ async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     database = HostDatabase(state / "agent.db")
     store = HostStore(tmp_path / "fleet", database)
     store.rescan()
-    served = AgentSocket(store, Operations(), {"manager": "rop-agent/x"})
+    served = AgentSocket(store, Operations(), ImageStore(state / "firmware"), {"manager": "rop-agent/x"})
     await served.start(state / "agent.sock")
     asking = Client(state / "agent.sock")
     yield asking

@@ -21,11 +21,16 @@ CONNECT_TIMEOUT = 5.0
 CALL_TIMEOUT = 75.0
 SUN_PATH_LIMIT = 107
 PIECE = 256 * 1024
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def forbidden_address(address: str, allow_loopback: bool) -> str | None:
     """Why an address may not be dialled, None when it may."""
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        # The kernel and NAT64 gateways dial the IPv4 address that is inside.
+        inside = ip.ipv4_mapped or (ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in NAT64 else None)
+        ip = inside or ip
     if ip.is_loopback and not allow_loopback:
         return "a loopback address"
     if ip.is_link_local:

@@ -44,6 +44,7 @@ from rop_server.core.scans import Scans
 from rop_server.core.upgrades import Upgrades
 from rop_server.core.uploads import Uploads
 from rop_server.core.wifi import Wifi
+from rop_server.garbage import FullCollections
 from rop_server.gateway.part import GatewayPart
 from rop_server.looplag import LoopLag
 from rop_server.manage.app import build_manage_app
@@ -132,6 +133,7 @@ class Server:
         client_report = ClientReport(client_app, self.upgrades)
         self._client_listens = False
         self.lag = LoopLag()
+        self.full_collections = FullCollections()
         self.backups, backing = assemble(
             self.control, site.directory, self._note, CLOCK, backups or BackupOptions()
         )
@@ -232,6 +234,7 @@ class Server:
         if self._ticker is not None:
             self._ticker.cancel()
         self.lag.stop()
+        self.full_collections.close()
         await self.alarms.close()
         await self.backups.close()
 
@@ -282,6 +285,7 @@ class Server:
             self.alarms.tick,
             self._flush,
             self._check_certificate,
+            lambda: self.full_collections.tick(self.ports.turns.begun),
         )
         for duty in duties:
             try:

@@ -96,8 +96,8 @@ class DevicePorts:
         def stream_tcp(address: str, ticket: Ticket) -> asyncio.BaseProtocol:
             return StreamTcpLine(hub, self.relay, address, ticket)
 
-        turns = Turns()
-        plain, mutual = Tls(lambda: tls.plain, turns), Tls(lambda: tls.mutual, turns)
+        self.turns = Turns()
+        plain, mutual = Tls(lambda: tls.plain, self.turns), Tls(lambda: tls.mutual, self.turns)
         factories: dict[str, tuple[ProtocolFactory, Tls | None]] = {
             "getCAHttps": (authority, plain),
             "getCertHttps": (certificates, plain),

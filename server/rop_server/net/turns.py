@@ -9,13 +9,17 @@ AT_ONCE = 24
 
 
 class Turns:
-    """Lets so many begin at once; who waits comes in order, one of each address after the other."""
+    """Lets so many begin at once; who waits comes in order, one of each address after the other.
 
-    __slots__ = ("_free", "_waiting")
+    `begun`: how many did since the start.
+    """
+
+    __slots__ = ("_free", "_waiting", "begun")
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._free = at_once
         self._waiting: dict[str, deque[Callable[[Turn], bool]]] = {}
+        self.begun = 0
 
     def ask(self, address: str, begin: Callable[[Turn], bool]) -> None:
         """Call `begin` when it is its turn; it says whether it still wants it."""
@@ -34,7 +38,9 @@ class Turns:
             if queue:
                 self._waiting[address] = queue  # behind the other addresses
             self._free -= 1
-            if not begin(Turn(self)):
+            if begin(Turn(self)):
+                self.begun += 1
+            else:
                 self._free += 1
 
 

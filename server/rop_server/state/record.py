@@ -36,7 +36,7 @@ def rfc3339(at: float | None) -> str | None:
         moment = datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError):  # e.g. a root certificate that ends in the year 12000
         return "9999-12-31T23:59:59.999Z"
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 @dataclass(frozen=True, slots=True)

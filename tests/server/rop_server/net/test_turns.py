@@ -29,3 +29,4 @@ def test_so_many_at_once_and_one_of_each_address_after_the_other() -> None:
     ask("e2")
     ask("e3")
     assert order[6:] == ["e1", "e2"]
+    assert turns.begun == 8

@@ -76,12 +76,12 @@ class Record:
     def of(cls, kept: Mapping[str, Any], now: datetime) -> Record:
         """As it was kept; whatever cannot be read is forgotten, for observation will tell again."""
         running = {
-            name: Try(_at(e, now), e.get("before"), int(e.get("tries") or 1), e.get("known") is True)
+            name: Try(_at(e, now), e.get("before"), int(e.get("tries", 1)), e.get("known") is True)
             for name, e in _entries(kept, "running")
         }
         misses = {
             key: {
-                name: Miss(_at(e, now), str(e.get("reason")), int(e.get("tries") or 1))
+                name: Miss(_at(e, now), str(e.get("reason")), int(e.get("tries", 1)))
                 for name, e in _entries(kept, key)
             }
             for key in ("again", "failed")

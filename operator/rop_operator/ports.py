@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rop_operator.api.facts import (
+    BackupRunFacts,
     DeviceFacts,
     Document,
     FirmwareFacts,
@@ -20,7 +21,7 @@ from rop_operator.api.facts import (
     WriteResult,
 )
 from rop_operator.api.questions import Question
-from rop_operator.domain.plan import EnsureGateway, RotateStep, StartUpgrade
+from rop_operator.domain.plan import EnsureGateway, MakeArchive, RotateStep, StartUpgrade
 
 
 class PortError(Exception):
@@ -176,6 +177,14 @@ class Server(Protocol):
         """Begin one; truth is the version at the next handshake. PortError `DeviceOffline`, `DeviceAsleep`,
         `DuplicateUpgrade`, `FileNotFound`, ...: nothing began.
         """
+        ...
+
+    async def backup_run(self, id_: str) -> BackupRunFacts | None:
+        """An archive that was asked for, None when the server does not know of it."""
+        ...
+
+    async def make_archive(self, order: MakeArchive) -> BackupRunFacts:
+        """Ask for an archive; once for an id. PortError: `PolicyUnknown`, `TargetUnknown`, `RunConflict`."""
         ...
 
     async def close(self) -> None:

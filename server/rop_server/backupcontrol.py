@@ -314,6 +314,7 @@ def _run(run: Run) -> dict[str, Any]:
                 "name": name,
                 "state": "Pending" if told is None else "Failed" if told else "Stored",
                 "message": told or None,
+                "sha256": run.digests.get(name),
             }
             for name, told in run.outcomes.items()
         ],

@@ -1,6 +1,7 @@
 """Backups as the engine asks for them, on a real server."""
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from rop_operator.adapters.fleet import HttpFleet
 from rop_operator.api.parse import server_spec
 from rop_operator.domain.backup import desired_backup
+from rop_operator.domain.plan import MakeArchive
 from rop_operator.ports import Endpoint, PortError
 
 WHERE = "spec.backup.targets[1].s3.credentialsRef"
@@ -54,6 +56,29 @@ async def test_a_policy_is_set_once_and_its_archive_covers_the_keys(server: Any,
     assert facts.backup.targets[0].stored.stored_at is not None
     assert (await server.observe({}, {**policy, "onChange": False})).backup.differs is True
     assert (await server.observe({})).backup.differs is False
+
+
+async def test_an_archive_is_asked_for_by_id(server: Any, tmp_path: Path) -> None:
+    order = MakeArchive("run-1", ("disk",), "Forever")
+    with pytest.raises(PortError) as refused:
+        await server.make_archive(order)
+    assert refused.value.reason == "PolicyUnknown"
+    await server.apply_backup(wanted(tmp_path))
+    assert await server.backup_run("run-1") is None
+    assert (await server.make_archive(order)).state == "Pending"
+    async with asyncio.timeout(60):
+        while (run := await server.backup_run("run-1")).state == "Pending":
+            await asyncio.sleep(0.1)
+    (target,) = run.targets
+    assert (run.state, run.generation, target.state) == ("Complete", 1, "Stored")
+    assert target.sha256 == hashlib.sha256((tmp_path / run.archive).read_bytes()).hexdigest()
+    for wrong, reason in (
+        (MakeArchive("run-1", ("disk",)), "RunConflict"),
+        (MakeArchive("run-2", ("attic",)), "TargetUnknown"),
+    ):
+        with pytest.raises(PortError) as refused:
+            await server.make_archive(wrong)
+        assert refused.value.reason == reason
 
 
 async def test_credentials_are_compared_and_never_told(server: Any, site: Any, tmp_path: Path) -> None:

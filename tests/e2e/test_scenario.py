@@ -1,5 +1,6 @@
 """One scenario, two hosts: the same steps against rop-agent and against rop-operator on a real API server."""
 
+import hashlib
 import json
 import random
 import socket
@@ -77,6 +78,22 @@ def test_a_change_behind_our_back_is_repaired_or_reported(
     world.wait("barn", "SettingsInSync", status="False")
     assert world.device_state("barn")["deviceName"] == "Mallory"
     assert len(world.device_log("barn", "write")) == writes
+
+
+def test_an_archive_is_made_on_demand(world: Any) -> None:
+    document = {
+        "apiVersion": "rop.dev/v1alpha1",
+        "kind": "RopBackup",
+        "metadata": {"name": "before-the-move", "namespace": "video"},
+        "spec": {"serverRef": {"name": "home"}, "targetNames": ["disk"], "retain": "Forever"},
+    }
+    world.apply(document)
+    world.wait("before-the-move", "Complete", reason="Stored", kind="ropbackup")
+    told = world.get("ropbackup", "before-the-move")["status"]["observed"]
+    stored = (world.folder / "archives" / told["archive"]).read_bytes()
+    assert told["targets"] == [{"name": "disk", "state": "Stored", "sha256": hashlib.sha256(stored).hexdigest()}]
+    world.ropctl("delete", "ropbackup", "before-the-move")
+    assert (world.folder / "archives" / told["archive"]).exists()
 
 
 def test_bad_yaml_is_refused_with_the_same_message(world: Any, camera_document: CameraDocument) -> None:

@@ -18,6 +18,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "imageRef": {"name": "e1"},
         "selector": {"matchLabels": {"place": "yard"}},
     },
+    "RopBackup": {"serverRef": {"name": "home"}},
 }
 
 

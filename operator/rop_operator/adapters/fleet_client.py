@@ -9,6 +9,7 @@ from typing import Any
 from rop_operator.adapters.fleet_management import device_facts, refusal, session_end
 from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.api.facts import (
+    BackupRunFacts,
     DeviceFacts,
     FirmwareFacts,
     FleetEvent,
@@ -19,7 +20,7 @@ from rop_operator.api.facts import (
     WriteResult,
 )
 from rop_operator.api.questions import Question
-from rop_operator.domain.plan import RotateStep, StartUpgrade
+from rop_operator.domain.plan import MakeArchive, RotateStep, StartUpgrade
 from rop_operator.ports import PortError
 
 PIR = ("enabled", "sensitivity", "reduceMistakes")
@@ -213,6 +214,14 @@ class ClientServer:
 
     async def start_upgrade(self, order: StartUpgrade) -> None:
         """Not offered."""
+        raise PortError("NotSupported", MISSING)
+
+    async def backup_run(self, id_: str) -> BackupRunFacts | None:
+        """The client interface knows of none."""
+        return None
+
+    async def make_archive(self, order: MakeArchive) -> BackupRunFacts:
+        """PortError `NotSupported`."""
         raise PortError("NotSupported", MISSING)
 
     async def close(self) -> None:

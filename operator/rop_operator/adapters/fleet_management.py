@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from rop_operator.adapters.fleet_transport import Transport
 from rop_operator.api.facts import (
     BackupFacts,
+    BackupRunFacts,
     DeviceFacts,
     FirmwareFacts,
     FleetEvent,
@@ -23,7 +24,7 @@ from rop_operator.api.facts import (
     WriteResult,
 )
 from rop_operator.api.questions import Question
-from rop_operator.domain.plan import RotateStep, StartUpgrade
+from rop_operator.domain.plan import MakeArchive, RotateStep, StartUpgrade
 from rop_operator.ports import PortError
 
 ROOT = "/manage/v1"
@@ -272,6 +273,22 @@ class ManagementServer:
         await self._write(
             "POST", path, {**body, "factoryReset": order.factory_reset}, query=wake, timeout=DEVICE_CALL_TIMEOUT
         )
+
+    async def backup_run(self, id_: str) -> BackupRunFacts | None:
+        """A run by its id."""
+        try:
+            return BackupRunFacts.model_validate(await self._get(f"/backup/runs/{id_}"))
+        except PortError as error:
+            if error.reason == "RunUnknown":
+                return None
+            raise
+
+    async def make_archive(self, order: MakeArchive) -> BackupRunFacts:
+        """Ask for an archive; on the server's disk when this returns."""
+        body: dict[str, Any] = {"id": order.id, "retain": order.retain}
+        if order.targets:
+            body["targets"] = list(order.targets)
+        return BackupRunFacts.model_validate(await self._post("/backup/runs", body))
 
     async def close(self) -> None:
         """Release connections."""

@@ -174,6 +174,26 @@ class GatewayRun(_Wire):
     message: str | None = None
 
 
+class RunTargetFacts(_Wire):
+    """What became of an asked-for archive on a target: `Pending`, `Stored` (read back) or `Failed`."""
+
+    name: str
+    state: Literal["Pending", "Stored", "Failed"] = "Pending"
+    message: str | None = None
+    sha256: str | None = None
+
+
+class BackupRunFacts(_Wire):
+    """An archive that was asked for: `Pending`, `Complete` (stored on every target) or `Failed`."""
+
+    id: str
+    state: Literal["Pending", "Complete", "Failed"] = "Pending"
+    archive: str | None = None
+    generation: int | None = None
+    finished_at: datetime | None = None
+    targets: tuple[RunTargetFacts, ...] = ()
+
+
 class ServerFacts(_Wire):
     """What the engine observed of one server. Members a polled server cannot tell are None.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rop_operator.api.backup_run import RopBackupSpec
 from rop_operator.api.base import Model
 from rop_operator.api.camera import CameraSpec
 from rop_operator.api.firmware import FirmwareImageSpec
@@ -172,6 +173,22 @@ KINDS: tuple[Kind, ...] = (
             Column("Image", ".spec.imageRef.name"),
             Column("Phase", ".status.phase"),
             Column("Progress", ".status.progress.summary"),
+            *_END,
+        ),
+        conditions=(*_STATE, *_RUN),
+    ),
+    Kind(
+        kind="RopBackup",
+        plural="ropbackups",
+        singular="ropbackup",
+        short_names=("rbak",),
+        model=RopBackupSpec,
+        status=RunStatus,
+        columns=(
+            Column("Server", ".spec.serverRef.name"),
+            Column("Phase", ".status.phase"),
+            Column("Progress", ".status.progress.summary"),
+            Column("Archive", ".status.observed.archive"),
             *_END,
         ),
         conditions=(*_STATE, *_RUN),

@@ -12,6 +12,7 @@ from rop_operator.domain.plan import (
     EnsureRuntime,
     HandOver,
     HoldUpgrades,
+    MakeArchive,
     Plan,
     ReplaceClaims,
     ReplaceLabels,
@@ -92,6 +93,9 @@ def _describe_server(action: Action) -> str:
             return "stop the gateway; clients use the server's own ports again"
         case ReplaceLabels(labels=labels):
             return f"tell the server the labels of {_count(len(labels), 'camera')}"
+        case MakeArchive(targets=names, retain=retain):
+            kept = ", kept for ever" if retain == "Forever" else ""
+            return f"make an archive of the keys on {', '.join(names) or 'every target'}{kept}"
         case RotateStep(item=item, step=step, generation=generation, acknowledged=given_up):
             told = f"rotate {item} to generation {generation}: {step}"
             return f"{told}, giving up {given_up}" if given_up else told

@@ -203,6 +203,15 @@ class StartUpgrade(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class MakeArchive(Action):
+    """Ask for an archive; the same `id` asks once. `targets` empty: every target of the policy."""
+
+    id: str
+    targets: tuple[str, ...] = ()
+    retain: str = "ByPolicy"
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something a person should know. `severity` is `Info`, `Warning` or `Error`."""
 

@@ -11,6 +11,7 @@ from rop_operator.api.facts import BackupFacts, DeviceFacts, Document, GatewayRu
 from rop_operator.api.parse import problems_of, server_spec, transition_problems, without_nulls
 from rop_operator.api.registry import kind_of
 from rop_operator.documents import Parsed
+from rop_operator.domain.backup_run import preview as preview_backup
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.config_map import MASK, desired_members
 from rop_operator.domain.departures import NOBODY, SETTLE, Departures, judge
@@ -29,6 +30,7 @@ from rop_operator.errors import DocumentError
 PROCEDURES: Mapping[str, Callable[[Situation], Plan]] = {
     "KeyRotation": preview_rotation,
     "FirmwareRollout": preview_rollout,
+    "RopBackup": preview_backup,
 }
 Change = Literal["created", "configured", "unchanged"]
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.api.questions import Question
 from rop_operator.ports import Clock, Fleet, Gateways, Images, Lan, PortError, Runtime, Secrets, Server, Store
+from rop_operator.reconcile.backup_runs import BACKUP_RUNS
 from rop_operator.reconcile.cameras import Cameras
 from rop_operator.reconcile.images import ImagesPart
 from rop_operator.reconcile.operations import Craft, Operations
@@ -27,7 +28,11 @@ GATHER_SECONDS = 0.2
 
 def crafts(store: Store, images: Images | None) -> Mapping[str, Craft]:
     """Every kind of run with what it brings."""
-    return {"KeyRotation": ROTATIONS, "FirmwareRollout": rollouts(store, images)}
+    return {
+        "KeyRotation": ROTATIONS,
+        "RopBackup": BACKUP_RUNS,
+        "FirmwareRollout": rollouts(store, images),
+    }
 
 
 class Part(Protocol):

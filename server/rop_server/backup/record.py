@@ -90,7 +90,10 @@ class TargetRecord:
 
 @dataclass(slots=True)
 class Run:
-    """An archive somebody asked for. `outcomes` by target: None while it waits, "" when stored, else why not."""
+    """An archive somebody asked for. `outcomes` by target: None while it waits, "" when stored, else why not.
+
+    `digests`: SHA-256 of the bytes that were read back, by target.
+    """
 
     id: str
     targets: list[str]
@@ -100,6 +103,7 @@ class Run:
     archive: str | None = None
     generation: int | None = None
     finished_at: float | None = None
+    digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str:

@@ -12,6 +12,7 @@ from rop_data.archive import shelf
 from rop_data.archive.create import Made, prefix_of
 from rop_data.archive.errors import ArchiveError
 from rop_data.archive.items import SIGNER
+from rop_data.archive.manifest import digest
 from rop_data.archive.policy import BackupPolicy
 from rop_data.archive.target import DirectoryTarget, Target
 from rop_data.layout import DataDir
@@ -89,6 +90,7 @@ class Stock:
         self.record.latest = created
         for run in runs:
             run.archive, run.generation = made.name, header.generation
+            run.digests[target] = digest(made.data)
         self._answer(runs, target, "")
         self._note("backup.stored", {"target": target, "archive": made.name, "generation": header.generation})
         log.info("backup", message="stored", target=target, archive=made.name, size=len(made.data))

@@ -228,7 +228,12 @@ BACKUP_SCHEMAS: dict[str, Schema] = {
         requestedAt=TIME,
         finishedAt=TIME,
         targets=array(
-            of(name=TEXT, state={"type": "string", "enum": ["Pending", "Stored", "Failed"]}, message=MAYBE)
+            of(
+                name=TEXT,
+                state={"type": "string", "enum": ["Pending", "Stored", "Failed"]},
+                message=MAYBE,
+                sha256=MAYBE,
+            )
         ),
     ),
     "PruneRequest": _closed(of("target", target=TARGET, credentials=_CREDENTIALS, dryRun=FLAG)),

@@ -9,18 +9,20 @@ from typing import Any
 
 from rop_operator.api.facts import (
     BackupFacts,
+    BackupRunFacts,
     CertificateFacts,
     DeviceFacts,
     FirmwareFacts,
     FleetEvent,
     RotationFacts,
+    RunTargetFacts,
     ServerFacts,
     Session,
     SettingFact,
     UpgradeFacts,
     WriteResult,
 )
-from rop_operator.domain.plan import RotateStep, StartUpgrade
+from rop_operator.domain.plan import MakeArchive, RotateStep, StartUpgrade
 from rop_operator.domain.rotation import PATHS
 from rop_operator.ports import PortError
 
@@ -56,6 +58,8 @@ class Core:
     policy: Mapping[str, Any] | None = None
     backup_error: PortError | None = None
     covers_new_keys: bool = True
+    backup_runs: dict[str, BackupRunFacts] = field(default_factory=dict)
+    run_error: PortError | None = None
     calls_held: asyncio.Event | None = None
     certificate_ends: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(days=90))
 
@@ -85,6 +89,15 @@ class Core:
             return None
         differs = wanted is not None and wanted != self.policy
         return self.backup.model_copy(update={"differs": differs, "configured": self.policy is not None})
+
+    def archived(self, id_: str, message: str | None = None) -> None:
+        """The archive of a run was stored everywhere, or on no target."""
+        state = "Failed" if message else "Stored"
+        run = self.backup_runs[id_]
+        targets = tuple(t.model_copy(update={"state": state, "message": message}) for t in run.targets)
+        update = {"state": "Failed" if message else "Complete", "targets": targets, "archive": "rop-g1.rop"}
+        self.backup_runs[id_] = run.model_copy(update=update)
+        self.tell("backup.run")
 
     def tell(self, type_: str, uid: str | None = None) -> None:
         device = self.devices.get(uid) if uid else None
@@ -222,6 +235,18 @@ class FakeServer:
         if self.core.backup is not None and not self.core.covers_new_keys:
             self.core.backup = self.core.backup.model_copy(update={"covered": False})
         return known
+
+    async def backup_run(self, id_: str) -> BackupRunFacts | None:
+        self._reach()
+        return self.core.backup_runs.get(id_)
+
+    async def make_archive(self, order: MakeArchive) -> BackupRunFacts:
+        self._reach()
+        self.core.calls.append(("make_archive", order))
+        if self.core.run_error is not None:
+            raise self.core.run_error
+        targets = tuple(RunTargetFacts(name=name) for name in order.targets or ("disk",))
+        return self.core.backup_runs.setdefault(order.id, BackupRunFacts(id=order.id, targets=targets))
 
     async def firmware(self) -> FirmwareFacts:
         self._reach()

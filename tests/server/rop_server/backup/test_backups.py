@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rop_data.archive.items import Include
+from rop_data.archive.manifest import digest
 
 UID = "95270001DENIEDAA"
 
@@ -119,7 +120,8 @@ async def test_a_run_is_asked_for_once(site: Any, shelf: Path, tmp_path: Path) -
             await asyncio.sleep(0.05)
             _, run = await site.call("GET", "/backup/runs/by-hand")
         assert run["state"] == "Complete"
-        assert run["targets"] == [{"name": "other", "state": "Stored", "message": None}]
+        sha256 = digest((other / run["archive"]).read_bytes())
+        assert run["targets"] == [{"name": "other", "state": "Stored", "message": None, "sha256": sha256}]
         assert site.open(other / run["archive"]).header.retain == "Forever"
         assert not (shelf / run["archive"]).exists()
         status, refused = await site.call("POST", "/backup/runs", {"id": "by-hand"})

@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: needs help setup demo test lint bench fuzz generate chart image
+.PHONY: needs help setup demo deb test test-hosts lint bench fuzz generate chart image
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 setup: $(STAMP) ## .venv with every command in .venv/bin
 
@@ -19,6 +19,9 @@ $(STAMP): requirements/dev.txt pyproject.toml tools/setup.sh
 
 demo: $(STAMP) ## server, agent and three virtual cameras, live
 	@$(BIN)/python tools/demo.py
+
+deb: $(STAMP) ## Debian packages for Debian 12 and 13, below dist/
+	@$(BIN)/python tools/deb.py
 
 lint: $(STAMP) ## format, lint, types, borders, generated files
 	@$(BIN)/ruff format --check .
@@ -41,7 +44,11 @@ test: needs lint ## lint, then every test
 	@tools/kube_binaries.sh >/dev/null
 	@tools/helm.sh >/dev/null
 	@tools/s3_server.sh >/dev/null
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not bench" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not bench and not hosts" $(PYTEST_ARGS)
+
+test-hosts: $(STAMP) ## packages and units on booted Debian 12 and 13 hosts; as root
+	@tools/needs.sh hosts
+	@$(BIN)/pytest -m hosts tests/hosts $(PYTEST_ARGS)
 
 chart: $(STAMP) ## lint charts/rop and install it on a real API server
 	@$(BIN)/pytest tests/charts

@@ -22,6 +22,7 @@ from rop_gateway.pair import Pair, Problem, examine
 from rop_gateway.passwords import entry
 from rop_gateway.render import render
 from rop_gateway.service import Busy, Service, locked, read_passwords
+from rop_gateway.systemd import feed_watchdog
 
 EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 64, 69, 75, 78
 
@@ -113,7 +114,11 @@ async def _run(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, look_now.set)
-    await service.run(stop, look_now)
+    alive = asyncio.create_task(feed_watchdog(stop), name="watchdog")
+    try:
+        await service.run(stop, look_now)
+    finally:
+        alive.cancel()
 
 
 @cli.command("status")

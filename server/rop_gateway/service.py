@@ -28,6 +28,7 @@ from rop_gateway.probe import serves
 from rop_gateway.render import render
 from rop_gateway.server import RopServer, ServerError
 from rop_gateway.supervisor import Supervisor
+from rop_gateway.systemd import tell
 
 log = structlog.get_logger("rop.gateway")
 
@@ -114,9 +115,11 @@ class Service:
                 except OSError as error:  # a full disk, say: what serves goes on
                     self._problem("files", Problem("FilesUnusable", str(error)))
                 await self._report()
+                tell("READY=1")  # it looked once; what is missing yet is in its status
                 await _first(stop, look_now, timeout=self._document.limits.check_interval)
                 look_now.clear()
         finally:
+            tell("STOPPING=1")
             await self._supervisor.stop(STOP_GRACE_S)
             await self._authenticator.stop()
             await self._server.close()

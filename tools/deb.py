@@ -144,6 +144,9 @@ def install_wheels(release: Release, target: Path, wheel: Path, wheels: str | No
     shutil.rmtree(target / "bin", ignore_errors=True)
     for path in target.glob("*.dist-info/direct_url.json"):
         path.unlink()  # names the folder of the build
+        record = path.with_name("RECORD")
+        kept = [line for line in record.read_text().splitlines(keepends=True) if "/direct_url.json," not in line]
+        record.write_text("".join(kept))
 
 
 def lay_out(release: Release, core: Path, wheel: Path, wheels: str | None) -> None:

@@ -30,6 +30,7 @@ lint: $(STAMP) ## format, lint, types, borders, generated files
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/generate.py --check
 	@$(BIN)/python tools/openapi.py --check
+	@$(BIN)/python tools/ansible_docs.py --check
 
 generate: $(STAMP) ## rewrite crds/ and docs/reference/ from the models
 	@$(BIN)/python tools/generate.py

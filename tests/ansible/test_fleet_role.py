@@ -56,7 +56,16 @@ def play(state: Path, *documents: dict[str, Any], check: bool = False) -> subpro
         "rop_fleet_ropctl": f"{BIN}/ropctl",
         "ansible_python_interpreter": sys.executable,
     }
-    command = [f"{BIN}/ansible-playbook", "playbooks/fleet.yml", "-i", "localhost,", "-c", "local"]
+    command = [
+        f"{BIN}/ansible-playbook",
+        "playbooks/cameras.yml",
+        "-e",
+        "rop_hosts=all",
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+    ]
     environment = {**os.environ, "ANSIBLE_HOME": str(state.parent / "ansible"), "ANSIBLE_NOCOLOR": "1"}
     return subprocess.run(
         [*command, "-e", json.dumps(variables), *(["--check"] if check else [])],

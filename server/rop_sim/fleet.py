@@ -57,7 +57,8 @@ class Fleet:
     """Cameras of one process. `url` is the client API of the server.
 
     `addresses`: where connections come from, in turn (127.0.0.2 and so on are all this machine).
-    `rtts`: seconds from heartbeat to answer; `failed`: attempts to connect that failed; `ended`: connections lost.
+    `rtts`: seconds from heartbeat to answer; `failed`: attempts to connect that failed; `ended`: connections lost;
+    `alarms`: alarms that the server acknowledged.
     """
 
     url: str
@@ -68,6 +69,7 @@ class Fleet:
     online: int = 0
     ended: int = 0
     failed: int = 0
+    alarms: int = 0
     rtts: list[float] = field(default_factory=list)
     _all_online: asyncio.Event = field(default_factory=asyncio.Event)
     _ca: str | None = None
@@ -187,6 +189,8 @@ class Fleet:
                     link.send(answer)
         elif packet.command == Command.HEARTBEAT:
             self.rtts.append(asyncio.get_running_loop().time() - member.beat_at)
+        elif packet.command == Command.ALARM:
+            self.alarms += 1
         elif packet.command == Command.HANDSHAKE and not link.ready:
             link.ready = True
             if member.answered is not None and not member.answered.done():
@@ -202,6 +206,14 @@ class Fleet:
             if link is not None and link.ready and not link.lost:
                 link.asked.clear()
                 link.ask(Command.HEARTBEAT, payload)
+
+    def alarm(self, member: Member) -> bool:
+        """Motion at a wired camera; False while it is not online."""
+        link = member.link
+        if link is None or link.lost or not link.ready:
+            return False
+        link.ask(Command.ALARM, messages.AlarmMessage((messages.AlarmEvent("0", "MD", "none"),)).encode())
+        return True
 
     async def live(self, seconds: float, every: float = 15.0) -> None:
         """Heartbeats of everybody once per `every` seconds, evenly spread, for a time or until cancelled."""

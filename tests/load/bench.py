@@ -2,7 +2,8 @@
 
 The table and all numbers go to `build/bench/`. Goals are printed beside the results; nothing asserts a time.
 Server and client run on different cores. By environment: DEVICES (cameras, 1000), BEAT_SECONDS (20),
-STRANGERS (20000), RELAY (numbers of streams, "10 30"), ONLY (parts, "fleet online strangers certificates relay").
+AT_ONCE (cameras in flight after a restart, all of them), STRANGERS (20000), RELAY (numbers of streams, "10 30"),
+ONLY (parts, "fleet online strangers certificates relay").
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from pathlib import Path
 import client_rows
 import fleet_rows
 import uvloop
+from receiver import Receiver
 from stand import CORES, ROOT, Server, pin, running
+
+from free_ports import free_ports
 
 __all__ = ["Server", "main", "running"]
 
@@ -31,6 +35,8 @@ TABLE = (
     ("wired mTLS connects: CPU s per 1,000", "wired.cpuPer1000", "6.1", "<= 4.5"),
     ("wired: KiB per device", "wired.kibPerDevice", "52", "<= 52"),
     ("wired: attempts that failed", "wired.failures", "0", "<= 0"),
+    ("memory of the server, all connected, MiB", "wired.residentMiB", "", "<= 3072"),
+    ("memory of the server, the most through all of these rows, MiB", "peakMiB", "", "<= 3072"),
     ("heartbeats every 20 s: CPU %, for 10,000", "beat.cpuPercentAt10000", "13.8", "<= 7"),
     ("heartbeats: round trip p99, ms", "beat.rttP99Ms", "217", "<= 50"),
     ("battery keep-alives: CPU s per 1,000", "battery.cpuPer1000", "0.65", "<= 0.5"),
@@ -44,7 +50,11 @@ TABLE = (
     ("all at once after a restart: not back", "storm.notBack", "not tried", "<= 0"),
     ("all at once: attempts repeated", "storm.attemptsRepeated", "not tried", "<= 0"),
     ("all at once: s until everybody is back", "storm.seconds", "not tried", ""),
-    ("all at once: server deaf for, p99, ms", "storm.probeP99Ms", "not tried", "<= 100"),
+    ("all at once: loop lag p99, ms", "storm.lagP99Ms", "not tried", "<= 100"),
+    ("all at once: loop lag, the longest, ms", "storm.lagMaxMs", "", ""),
+    ("all at once: a request on 61009 answered, p99, ms", "storm.probeP99Ms", "", ""),
+    ("all at once: alarms acknowledged before and meanwhile", "storm.alarms", "", ""),
+    ("all at once: alarms lost", "storm.alarmsLost", "not tried", "<= 0"),
     ("kill -9 and a new start: not back", "killed.notBack", "not tried", "<= 0"),
     ("kill -9: attempts repeated", "killed.attemptsRepeated", "not tried", "<= 0"),
     ("kill -9: CPU s of the start", "killed.startCpu", "not tried", ""),
@@ -58,16 +68,23 @@ TABLE = (
 )
 
 
-async def fleet(server: Server, count: int, seconds: float) -> Rows:
+async def fleet(server: Server, count: int, seconds: float, receiver_port: int) -> Rows:
     """Every row that needs the fleet, enrolled once."""
+    receiver = Receiver()
+    await receiver.start(receiver_port)
     cameras = await fleet_rows.enrolled(server, count)
+    at_once = int(os.environ.get("AT_ONCE", count))
     rows = await fleet_rows.connects(server, cameras, "wired")
     rows |= await fleet_rows.heartbeats(server, cameras, seconds)
     rows |= await client_rows.requests(server, cameras)
-    rows |= await fleet_rows.restart(server, cameras)
-    rows |= await fleet_rows.killed(server, cameras)
+    peak = server.peak()
+    rows |= await fleet_rows.restart(server, cameras, receiver, at_once)
+    peak = max(peak, server.peak())
+    rows |= await fleet_rows.killed(server, cameras, at_once)
+    rows["peakMiB"] = max(peak, server.peak()) / 1024
     rows |= await fleet_rows.battery(server, cameras)
     cameras.close()
+    await receiver.stop()
     return rows
 
 
@@ -111,8 +128,10 @@ def measure(parts: list[str]) -> tuple[Rows, list[tuple[str, str, str, str]]]:
     table = list(TABLE)
     count = fleet_rows.open_files(int(os.environ.get("DEVICES", "1000")))
     if "fleet" in parts:
-        with running() as server:
-            rows |= uvloop.run(fleet(server, count, float(os.environ.get("BEAT_SECONDS", "20"))))
+        port = free_ports(1)[0]
+        address = f"http://127.0.0.1:{port}/alarm"
+        with running(alarm__enabled=True, alarm__notificationURL=address) as server:
+            rows |= uvloop.run(fleet(server, count, float(os.environ.get("BEAT_SECONDS", "20")), port))
     if "online" in parts:
         with running() as server:
             rows |= uvloop.run(fleet_rows.to_online(server))

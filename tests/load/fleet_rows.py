@@ -13,6 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from receiver import Receiver
 from stand import Server
 
 from rop_data.store import Site, prepare
@@ -23,11 +24,11 @@ from rop_sim.identity import Identity, IdentityStore
 from rop_wire.encrypted import access_key, secret_access_key, uid_hash
 
 # The limits count connections by address, and a site's cameras rarely share one.
-ADDRESSES = tuple(f"127.0.1.{number}" for number in range(1, 65))
+ADDRESSES = tuple(f"127.1.{number // 250}.{number % 250 + 1}" for number in range(10_000))
 HEARTBEAT_SECONDS = 20.0
-# Attempts in flight after a restart. Cameras are machines of their own; one process that plays more of them
-# is itself too slow for the server's limit on TLS handshakes, and measures only that.
-AT_ONCE = 500
+# Cameras that raise an alarm before a restart and another one as soon as they are back.
+ALARMING = 100
+ALARM_LIMIT = 60.0
 Rows = dict[str, float]
 
 
@@ -87,6 +88,7 @@ async def connects(server: Server, fleet: Fleet, kind: str) -> Rows:
     return {
         f"{kind}.cpuPer1000": (server.cpu() - cpu) * 1000 / count,
         f"{kind}.kibPerDevice": (server.resident() - memory) / count,
+        f"{kind}.residentMiB": server.resident() / 1024,
         f"{kind}.failures": fleet.failed - failed,
     }
 
@@ -111,31 +113,62 @@ def _probe(server: Server) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-async def restart(server: Server, fleet: Fleet) -> Rows:
-    """Everybody after a restart, `AT_ONCE` in flight: until all are back, and how long the server was deaf."""
+async def restart(server: Server, fleet: Fleet, receiver: Receiver, at_once: int) -> Rows:
+    """Everybody after a restart, `at_once` in flight: until all are back, how late the server's loop was, what
+    became of the alarms that waited and of those that came meanwhile.
+    """
+    raised = fleet.members[:ALARMING]
+    for member in raised:
+        fleet.alarm(member)
+    await _acknowledged(fleet, len(raised))
     await asyncio.to_thread(server.restart)
+    receiver.open = True
     failed = fleet.failed
     probe = _probe(server)
-    fleet.parallel = AT_ONCE
+    fleet.parallel = at_once
     start, cpu = time.monotonic(), server.cpu()
     living = asyncio.create_task(fleet.live(float("inf"), HEARTBEAT_SECONDS))
+    again = asyncio.create_task(_alarm_when_back(fleet, raised))
     await fleet.connect()
-    living.cancel()
-    lasted = time.monotonic() - start
+    lasted, used = time.monotonic() - start, server.cpu() - cpu
     told, _ = await asyncio.to_thread(probe.communicate)
+    late = await server.metrics()
     busy = json.loads(told)
+    await again
+    await _acknowledged(fleet, 2 * len(raised))
+    arrived = await receiver.arrived(fleet.alarms, ALARM_LIMIT)
+    living.cancel()
     fleet.parallel = 20
     return {
         "storm.seconds": lasted,
-        "storm.cpuPer1000": (server.cpu() - cpu) * 1000 / len(fleet.members),
+        "storm.cpuPer1000": used * 1000 / len(fleet.members),
         "storm.attemptsRepeated": fleet.failed - failed,
         "storm.notBack": len(fleet.members) - fleet.online,
+        "storm.lagP50Ms": late["rop_loop_lag_seconds{0.5}"] * 1000,
+        "storm.lagP99Ms": late["rop_loop_lag_seconds{0.99}"] * 1000,
+        "storm.lagMaxMs": late["rop_loop_lag_seconds{1}"] * 1000,
         "storm.probeP99Ms": percentile(busy, 0.99) * 1000,
         "storm.probeMaxMs": max(busy) * 1000,
+        "storm.alarms": fleet.alarms,
+        "storm.alarmsLost": fleet.alarms - arrived,
     }
 
 
-async def killed(server: Server, fleet: Fleet) -> Rows:
+async def _acknowledged(fleet: Fleet, count: int) -> None:
+    async with asyncio.timeout(ALARM_LIMIT):
+        while fleet.alarms < count:
+            await asyncio.sleep(0.05)
+
+
+async def _alarm_when_back(fleet: Fleet, members: list[Member]) -> None:
+    """An alarm of each as soon as it is online again."""
+    left = list(members)
+    while left:
+        left = [member for member in left if not fleet.alarm(member)]
+        await asyncio.sleep(0.05)
+
+
+async def killed(server: Server, fleet: Fleet, at_once: int) -> Rows:
     """`kill -9`, a start on the same directory, everybody again: seconds and CPU of the start and of the whole."""
     begin = time.monotonic()
     await asyncio.to_thread(server.kill)
@@ -144,7 +177,7 @@ async def killed(server: Server, fleet: Fleet) -> Rows:
     fleet.close()
     for member in fleet.members:
         member.link = None
-    fleet.parallel = AT_ONCE
+    fleet.parallel = at_once
     living = asyncio.create_task(fleet.live(float("inf"), HEARTBEAT_SECONDS))
     await fleet.connect()
     living.cancel()

@@ -11,8 +11,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from free_ports import free_ports
 from rop_data.layout import DataDir
@@ -36,8 +38,9 @@ PORTS = (
 class Server:
     """A running rop-server and what it has used."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, members: dict[str, Any]) -> None:
         self.folder = folder
+        self._members = members
         self.data = DataDir(folder / "data")
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self._environment = {
@@ -48,7 +51,7 @@ class Server:
 
     def start(self) -> None:
         """Configure and start; returns when it is ready."""
-        members = {f"ports.{name}": number for name, number in self.ports.items()}
+        members = {f"ports.{name}": number for name, number in self.ports.items()} | self._members
         command = [sys.executable, "-m", "rop_server", "configure", "--data", str(self.data.root), "--patch", "-"]
         subprocess.run(
             command,
@@ -106,8 +109,30 @@ class Server:
 
     def resident(self) -> float:
         """KiB of memory in use."""
+        return self._memory("VmRSS")
+
+    def peak(self) -> float:
+        """KiB of memory, the most that this process ever had in use."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+        return float(next(line.split()[1] for line in status.splitlines() if line.startswith(name)))
+
+    async def metrics(self) -> dict[str, float]:
+        """The metrics page: `name` or `name{label value}` to value."""
+        connector = aiohttp.UnixConnector(str(self.data.manage_socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://server/manage/v1/metrics") as answer,
+        ):
+            page = await answer.text()
+        found = {}
+        for family in text_string_to_metric_families(page):
+            for each in family.samples:
+                labels = ",".join(each.labels.values())
+                found[f"{each.name}{{{labels}}}" if labels else each.name] = each.value
+        return found
 
     async def open_enrolment(self) -> None:
         """Let any UID enrol."""
@@ -130,10 +155,10 @@ def pin(pid: int, last: bool) -> None:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Server]:
-    """A fresh server."""
+def running(**members: Any) -> Iterator[Server]:
+    """A fresh server. `members`: of config.json, dots written as two underscores."""
     with tempfile.TemporaryDirectory(prefix="rop-bench-") as folder:
-        server = Server(Path(folder))
+        server = Server(Path(folder), {name.replace("__", "."): value for name, value in members.items()})
         server.start()
         try:
             yield server

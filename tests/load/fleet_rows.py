@@ -143,7 +143,7 @@ async def restart(server: Server, fleet: Fleet, receiver: Receiver, at_once: int
         "storm.seconds": lasted,
         "storm.cpuPer1000": used * 1000 / len(fleet.members),
         "storm.attemptsRepeated": fleet.failed - failed,
-        "storm.notBack": len(fleet.members) - fleet.online,
+        "storm.notBack": _away(fleet),
         "storm.lagP50Ms": late["rop_loop_lag_seconds{0.5}"] * 1000,
         "storm.lagP99Ms": late["rop_loop_lag_seconds{0.99}"] * 1000,
         "storm.lagMaxMs": late["rop_loop_lag_seconds{1}"] * 1000,
@@ -152,6 +152,11 @@ async def restart(server: Server, fleet: Fleet, receiver: Receiver, at_once: int
         "storm.alarms": fleet.alarms,
         "storm.alarmsLost": fleet.alarms - arrived,
     }
+
+
+def _away(fleet: Fleet) -> int:
+    """Wired cameras without a connection that serves."""
+    return sum(not (each.link and each.link.ready and not each.link.lost) for each in fleet.members)
 
 
 async def _acknowledged(fleet: Fleet, count: int) -> None:
@@ -183,7 +188,7 @@ async def killed(server: Server, fleet: Fleet, at_once: int) -> Rows:
     living.cancel()
     fleet.parallel = 20
     return {
-        "killed.notBack": len(fleet.members) - fleet.online,
+        "killed.notBack": _away(fleet),
         "killed.attemptsRepeated": fleet.failed - failed,
         "killed.startCpu": cpu,
         "killed.cpu": server.cpu(),

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from rop_data.config import ConfigError
+from rop_server import logs
 from rop_server.app import running
+from rop_server.control import upgrade_limits
 from rop_wire import messages
 from rop_wire.commands import Command
 
@@ -112,6 +114,43 @@ async def test_hand_edit_is_noticed_and_taken_on_demand(server: Any, directory: 
     assert not server.control.file_changed
     await server.control.apply({"heartBeatInterval": 34})
     assert json.loads(path.read_text())["ours"] == {"kept": True}
+
+
+async def test_a_reload_takes_every_kind_of_live_member_and_drops_nobody(
+    server: Any, camera: Any, directory: Any
+) -> None:
+    """Receivers of alarms, limits, time-outs, stream mode, key index, log level; a port waits and is named."""
+    line = await camera.signaling()
+    reader, writer = await asyncio.open_connection("127.0.0.1", directory.numbers["clientRtsp"])
+    path = directory.path / "config.json"
+    raw = json.loads(path.read_text())
+    raw["alarm"] |= {"enabled": True, "notificationURL": "http://127.0.0.1:1/new"}
+    raw["upgrade"]["maxSession"] = 30
+    raw["timeout"]["signalingExec"] = 3000
+    raw["deviceStream"]["encryptMode"] = "TCP"
+    raw["deviceAuth"]["deviceKeys"]["NEWINDEX00000001"] = "n" * 32
+    raw["deviceAuth"]["currentKeyIndex"] = "NEWINDEX00000001"
+    raw["logs"]["subjects"]["default"]["levels"] = ["error"]
+    raw["ports"]["streamTCP"] = 6
+    path.write_text(json.dumps(raw))
+    await server.reload()
+    told = server.book.journal.since(1, server.book.journal.epoch)[-1].data
+    assert told["restart"] == ["ports.streamTCP"]
+    assert set(told["applied"]) == {
+        *("alarm.enabled", "alarm.notificationURL", "upgrade.maxSession", "timeout.signalingExec"),
+        *("deviceStream.encryptMode", "deviceAuth.deviceKeys", "deviceAuth.currentKeyIndex", "logs.subjects"),
+    }
+    assert server.roster.sinks["webhook"].url == "http://127.0.0.1:1/new"
+    assert upgrade_limits(server.control.effective).sessions == 30
+    assert server.hub.settings.call_timeout == 3
+    assert server.control.effective.get("deviceStream.encryptMode") == "TCP"
+    assert (await camera.register()).access_key.startswith("NEWINDEX00000001")
+    assert logs._Output.levels == {"error"}
+    assert server.ready()["streamTCP"]
+    assert (await line.ask(Command.HEARTBEAT)).status == 200
+    writer.write(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"RTSP/1.0 200")
+    writer.close()
 
 
 async def test_server_certificate_is_renewed_live(server: Any, camera: Any) -> None:

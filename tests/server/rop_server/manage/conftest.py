@@ -107,15 +107,24 @@ def firmware(tmp_path: Path) -> FirmwareStore:
 
 
 @pytest.fixture
-def app(devices: Any, book: Any, control: Any, clock: Any, firmware: FirmwareStore) -> Any:
-    rotations = {Item.DEVICE_KEY: Steps()}
-    return build_manage_app(
-        *(devices, book, control),
-        clock=clock,
-        uploads=Uploads(firmware),
-        upgrades=cast(Upgrades, NoUpgrades()),
-        rotations=rotations,
-    )
+def app_of(clock: Any, firmware: FirmwareStore) -> Callable[[Any, Any, Any], Any]:
+    """Makes the application of devices, a book and a control."""
+
+    def make(devices: Any, book: Any, control: Any) -> Any:
+        return build_manage_app(
+            *(devices, book, control),
+            clock=clock,
+            uploads=Uploads(firmware),
+            upgrades=cast(Upgrades, NoUpgrades()),
+            rotations={Item.DEVICE_KEY: Steps()},
+        )
+
+    return make
+
+
+@pytest.fixture
+def app(app_of: Any, devices: Any, book: Any, control: Any) -> Any:
+    return app_of(devices, book, control)
 
 
 @pytest.fixture

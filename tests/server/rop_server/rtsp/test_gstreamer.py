@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from rop_wire.nal import Codec, is_parameter_set, nal_type, split_nal_units
+from rop_wire.media import FrameKind
+from rop_wire.nal import Codec, is_parameter_set, nal_type, parse_adts, split_nal_units
 
 UID = "95270000000TEST1"
 _NAMES = {Codec.H264: ("h264", 9), Codec.H265: ("h265", 35)}
@@ -28,11 +29,16 @@ LIVE_PICTURES = 30
 async def record(url: str, transport: str, codec: Codec, target: Path, pictures: int = -1) -> None:
     """Write the video of an address to a file, to its end or so many pictures."""
     name, _ = _NAMES[codec]
-    line = (
+    await launch(
         f"rtspsrc location={url} protocols={transport} latency=100 ! rtp{name}depay ! {name}parse ! "
         f"video/x-{name},stream-format=byte-stream,alignment=au ! identity eos-after={pictures} ! "
         f"filesink location={target}"
     )
+    assert target.exists() and target.stat().st_size
+
+
+async def launch(line: str) -> None:
+    """Run a pipeline to its end."""
     process = await asyncio.create_subprocess_exec(
         *("gst-launch-1.0", "-q", *line.split()), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -42,7 +48,7 @@ async def record(url: str, transport: str, codec: Codec, target: Path, pictures:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert target.exists() and target.stat().st_size, out.decode()
+    assert process.returncode == 0, out.decode()
 
 
 @pytest.mark.parametrize(("kind", "mode", "codec", "transport"), CASES)
@@ -80,3 +86,20 @@ async def test_what_is_stored_is_what_was_sent(
     else:
         assert len(pictures(stored)) >= LIVE_PICTURES - 1
         assert players.within(pictures(stored), sent)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_sound_that_is_stored_is_what_was_sent(
+    place: Any, film_of: Any, film_camera: Any, tmp_path: Path, transport: str
+) -> None:
+    film = film_of(Codec.H264)
+    camera = await film_camera(film)
+    camera.pace = 0.01
+    url, _ = await place.sessions.replay(UID, 0, "RecM01.mp4")
+    target = tmp_path / "sound"
+    await launch(
+        f"rtspsrc location={url} protocols={transport} latency=100 ! application/x-rtp,media=audio ! "
+        f"rtpmp4gdepay ! aacparse ! audio/mpeg,stream-format=adts ! filesink location={target}"
+    )
+    sent = b"".join(each.payload for each in film.frames if each.kind is FrameKind.AUDIO)
+    assert [each.data for each in parse_adts(target.read_bytes())] == [each.data for each in parse_adts(sent)]

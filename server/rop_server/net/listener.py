@@ -31,8 +31,6 @@ BACKLOG = 4096
 ACCEPTS_PER_TURN = 4
 SILENCE_LIMIT = 10.0
 """Seconds until a connection must have said something."""
-TURN_LIMIT = 0.1
-"""Seconds until the next handshake may begin although this one is not over: a slow peer delays nobody else."""
 TLS_HANDSHAKE_LIMIT = 10.0
 TLS_SHUTDOWN_LIMIT = 5.0
 
@@ -256,7 +254,7 @@ class Listener:
 
     async def _secure(self, tls: Tls, arrival: Arrival, turn: Turn) -> None:
         """Lives only until the TLS handshake is over."""
-        timer = self._loop.call_later(TURN_LIMIT, turn.release)
+        timer = self._loop.call_later(tls.turns.seconds, turn.end)
         HANDSHAKING.set(arrival.sock)
         try:
             await self._connect(

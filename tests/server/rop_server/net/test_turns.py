@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rop_server.net.turns import Turn, Turns
+from rop_server.net.turns import LONGEST, SHORTEST, Turn, Turns
 
 
 def test_so_many_at_once_and_one_of_each_address_after_the_other() -> None:
@@ -30,3 +30,28 @@ def test_so_many_at_once_and_one_of_each_address_after_the_other() -> None:
     ask("e3")
     assert order[6:] == ["e1", "e2"]
     assert turns.begun == 8
+
+
+def test_handshakes_that_outlast_their_turn_make_the_next_turns_longer() -> None:
+    turns, held = Turns(2), list[Turn]()
+
+    def begin(turn: Turn) -> bool:
+        held.append(turn)
+        return True
+
+    for number in range(12):
+        turns.ask(f"a{number}", begin)
+    lengths = []
+    for turn in held:  # everyone that gets a turn outlasts it
+        lengths.append(turns.seconds)
+        turn.end()
+        turn.end()
+    assert lengths[:3] == [SHORTEST, 1.5 * SHORTEST, 2 * SHORTEST] and lengths[-1] == LONGEST
+    assert (turns.begun, turns.late) == (12, 12)
+    for turn in held:
+        turn.release()
+        turn.release()
+    assert (turns.late, turns.seconds) == (0, SHORTEST)
+    for number in range(3):
+        turns.ask(f"b{number}", begin)
+    assert turns.begun == 14, "places are given back once"

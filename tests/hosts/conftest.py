@@ -88,7 +88,7 @@ def host(request: pytest.FixtureRequest, lab: Any, packages: dict[str, list[Path
     machine = Machine(lab, f"pkg-{request.param}", {"acknowledge": [{"edge": "NoBackup", "value": "home"}]})
     lab.up({machine.name: str(request.param)})
     machine.run("apt-get update -q")
-    machine.install(packages[machine.suite], "/root/packages")
+    machine.install(packages[machine.suite], "/opt/packages")
     return machine
 
 

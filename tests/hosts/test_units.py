@@ -146,8 +146,8 @@ def test_a_drill_without_an_archive_fails(serving: Any) -> None:
 
 def test_a_secret_of_the_agent_as_a_credential(serving: Any) -> None:
     folder = "/run/systemd/system/rop-agent.service.d"
-    serving.run("umask 077; printf hidden-word > /root/word")
-    dropin = "[Service]\\nLoadCredential=mail.password:/root/word\\n"
+    serving.run("umask 077; printf hidden-word > /opt/word")
+    dropin = "[Service]\\nLoadCredential=mail.password:/opt/word\\n"
     serving.run(f"mkdir -p {folder} && printf '{dropin}' > {folder}/credential.conf && systemctl daemon-reload")
     serving.run("systemctl restart rop-agent")
     seen = serving.run("cat /run/credentials/rop-agent.service/mail.password")

@@ -32,7 +32,7 @@ def test_an_update_keeps_data_and_refuses_no_connection(
     next_packages: dict[str, list[Path]], knocked: Any
 ) -> None:
     keys, before = knocked.keys(), knocked.shown("MainPID")
-    knocked.install(next_packages[knocked.suite], "/root/next")
+    knocked.install(next_packages[knocked.suite], "/opt/next")
     assert knocked.shown("MainPID") != before, "the server runs the new version"
     assert knocked.active("knocking"), "a connection was refused"
     knocked.until(lambda: knocked.ready() and knocked.online(), 90, "all is well on the new version")
@@ -56,7 +56,7 @@ def test_purge_keeps_the_keys_unless_told(knocked: Any) -> None:
     knocked.refuses("ls /usr/lib/rop")
     assert knocked.shown("ActiveState") == "inactive"
     assert knocked.shown("ActiveState", SOCKET) == "inactive"
-    knocked.run("apt-get install -qy --no-install-recommends /root/next/*.deb")
+    knocked.run("apt-get install -qy --no-install-recommends /opt/next/*.deb")
     assert knocked.keys() == keys
     knocked.run("echo 'rop-server rop-server/remove-keys boolean true' | debconf-set-selections")
     knocked.run(f"{PURGE} rop-gateway rop-operator rop-server 'rop-core-*'")

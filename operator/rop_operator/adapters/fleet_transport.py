@@ -40,6 +40,16 @@ def forbidden_address(address: str, allow_loopback: bool) -> str | None:
     return None
 
 
+def check_literal(host: str, allow_loopback: bool) -> None:
+    """Refuse a URL's host that is an address which may not be dialled; names are the resolver's. PortError."""
+    try:
+        why = forbidden_address(host, allow_loopback)
+    except ValueError:
+        return
+    if why:
+        raise PortError("EgressRefused", f"{host} is {why}, which is not dialled")
+
+
 class EgressResolver(AbstractResolver):
     """Resolves once and dials exactly the addresses that were checked."""
 
@@ -80,15 +90,7 @@ class Transport:
         if parts.scheme == "http" and endpoint.token is not None:
             raise PortError("EgressRefused", "a token is never sent without TLS: use https://")
         if self._socket is None:
-            self._check_literal(parts.hostname or "")
-
-    def _check_literal(self, host: str) -> None:
-        try:
-            why = forbidden_address(host, self._allow_loopback)
-        except ValueError:
-            return
-        if why:
-            raise PortError("EgressRefused", f"{host} is {why}, which is not dialled")
+            check_literal(parts.hostname or "", self._allow_loopback)
 
     def _socket_path(self, path: str) -> str:
         """A name of the socket short enough for sockaddr_un, through a descriptor of its folder if need be."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from rop_operator.adapters.fleet_transport import EgressResolver, forbidden_address
+from rop_operator.adapters.fleet_transport import EgressResolver, check_literal
 from rop_operator.ports import PortError
 
 MAX_FILE = 1024**3
@@ -47,7 +47,7 @@ class ImageStore:
         found = self.find(sha256)
         if found is not None:
             return found
-        self._check_literal(urlsplit(url).hostname or "")
+        check_literal(urlsplit(url).hostname or "", self._allow_loopback)
         limit = aiohttp.ClientTimeout(total=LONGEST, sock_connect=10.0, sock_read=SILENCE)
         connector = aiohttp.TCPConnector(resolver=EgressResolver(self._allow_loopback))
         try:
@@ -64,14 +64,6 @@ class ImageStore:
             raise PortError("FetchFailed", "the web server is silent") from error
         except (aiohttp.ClientError, ValueError) as error:
             raise PortError("FetchFailed", f"not fetched: {type(error).__name__}") from error
-
-    def _check_literal(self, host: str) -> None:
-        try:
-            why = forbidden_address(host, self._allow_loopback)
-        except ValueError:
-            return
-        if why:
-            raise PortError("EgressRefused", f"{host} is {why}, which is not dialled")
 
     async def receive(self, sha256: str, pieces: AsyncIterator[bytes]) -> Path:
         """Keep what arrives when it has this hash. PortError `HashMismatch`, `TooLarge`, `StoreFull`."""

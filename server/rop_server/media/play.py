@@ -160,9 +160,9 @@ class PlaySession:
 
     # -- playing ----------------------------------------------------------------------------------
 
-    async def play_to(self, viewer: Viewer, start: float | None) -> None:
+    async def play_to(self, viewer: Viewer, start: float | None, again: bool = False) -> None:
         """Begin to send to a viewer. `start`: where a recording shall begin, in seconds. A viewer that plays at
-        that place already goes on.
+        that place already goes on. `again`: it has seen pictures of a live stream before, and gets none twice.
 
         Raises CallError: `session_not_found`, `invalid_parameter` (a recording that cannot go there).
         """
@@ -170,7 +170,7 @@ class PlaySession:
         if stream is None or stream.over:
             raise CallError("session_not_found")
         if self.live:
-            stream.add(viewer)
+            stream.add(viewer, cached=not again)
             self.ask_key_frame()
             self.played = True
             return
@@ -213,9 +213,9 @@ class PlaySession:
         return max(0.0, self._origin + (cached[0].time - self._origin_elapsed) / 1e6)
 
     async def pause(self) -> None:
-        """Stop a recording where it is. Raises CallError `cmd_not_support` for live and where it cannot go on."""
+        """Stop a recording where it is. Raises CallError `cmd_not_support` where it cannot go on."""
         stream = self.stream
-        if self.live or self.length is None or stream is None or stream.over or len(self._users) > 1:
+        if self.length is None or stream is None or stream.over or len(self._users) > 1:
             raise CallError("cmd_not_support")
         async with self._changing:
             if not stream.paused:

@@ -198,9 +198,9 @@ class Stream:
         """What a new viewer gets at once; begins with a key frame."""
         return list(self._cache)
 
-    def add(self, viewer: Viewer) -> None:
-        """Begin to send to a viewer, from the last key frame on."""
-        frames = self.cached()
+    def add(self, viewer: Viewer, cached: bool = True) -> None:
+        """Begin to send to a viewer, from the last key frame on; from the next one if not `cached`."""
+        frames = self.cached() if cached else []
         if self._holding:
             self._holding = False
             self._keep_last_group()

@@ -38,6 +38,8 @@ QUEUE_LIMIT = 32
 LINGER = 5.0
 END_LINGER = 30.0
 UDP_LINGER = 2.0
+FAREWELL = 2.0
+"""Seconds for a player to take its leave after the end of a stream: some pause first what has ended."""
 """Seconds between the last picture and the goodbye over UDP: players read RTCP first, and would miss the rest."""
 SESSION_ID_LENGTH = 16
 _NUMBERS = itertools.count(1)
@@ -67,6 +69,8 @@ class RtspConnection(asyncio.Protocol):
         self.session: PlaySession | None = None
         self.player: Player
         self.playing = False
+        self._paused = False
+        self._ended = False
         self.closed = False
         self.began = self.active_at = service.clock.monotonic()
 
@@ -147,14 +151,16 @@ class RtspConnection(asyncio.Protocol):
         self._service.exit(self)
 
     def close(self, reason: str) -> None:
-        """End it after what was written."""
+        """End it after what was written. Of a player that reports meanwhile nothing is lost: a socket closed with
+        its reports unread would be reset, and the last pictures with it."""
         if self.closed:
             return
         self.closed = True
         uid = self.session.play.uid if self.session is not None else None
         log.debug("connection-end", uid=uid, connection=self.name, reason=reason)
         self._leave()
-        self._transport.close()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     def abort(self) -> None:
@@ -163,7 +169,7 @@ class RtspConnection(asyncio.Protocol):
 
     def _leave(self) -> None:
         session, self.session = self.session, None
-        self.playing = False
+        self.playing = self._paused = self._ended = False
         self.player.close()
         if session is not None:
             if session.stream is not None:
@@ -188,7 +194,7 @@ class RtspConnection(asyncio.Protocol):
         if interleaved and self.player.sent != self._sent and (unsent == 0 or unsent != self._unsent):
             self.active_at = now
         self._unsent, self._sent = unsent, self.player.sent
-        if session is not None and session.over and not self.playing and self._worker is None:
+        if session is not None and session.over and not (self.playing or self._ended) and self._worker is None:
             self.close("stream ended")
         elif self.caller is not None and self.caller.until is not None and wall >= self.caller.until:
             self.close("right ended")
@@ -218,7 +224,12 @@ class RtspConnection(asyncio.Protocol):
             return
         if session is not None and session.stream is not None and session.stream.packetizer is not None:
             self.player.goodbye(session.stream.packetizer)
-        self.close(reason)
+        self.playing, self._ended = False, True
+        asyncio.get_running_loop().call_later(FAREWELL, self._part, reason)
+
+    def _part(self, reason: str) -> None:
+        if self._ended:  # and it asked for no other address
+            self.close(reason)
 
     # -- requests ---------------------------------------------------------------------------------
 
@@ -381,10 +392,10 @@ class RtspConnection(asyncio.Protocol):
 
         self.player.before(begin)
         try:
-            await session.play_to(self.player, start)
+            await session.play_to(self.player, start, again=self._paused)
         except CallError as error:
             return self._reply(request, 457 if error.symbol == "invalid_parameter" else 404)
-        self.playing = True
+        self.playing, self._paused = True, False
         if not done:  # it plays there already
             self.player.before(None)
             begin([])
@@ -412,14 +423,17 @@ class RtspConnection(asyncio.Protocol):
 
     async def _pause(self, request: Request) -> Response:
         session = self.session
+        if self._ended or (self.playing and session is not None and session.over):
+            return self._reply(request, 200)
         if session is None or not self.playing or session.stream is None:
             return self._reply(request, 455)
         try:
-            await session.pause()
+            if not session.live:
+                await session.pause()
         except CallError:
             return self._reply(request, 455)
-        session.stream.remove(self.player)
-        self.playing = False
+        session.stream.remove(self.player)  # a live stream goes on for others, and is taken up where it is
+        self.playing, self._paused = False, True
         return self._reply(request, 200)
 
     def _teardown(self, request: Request) -> Response:

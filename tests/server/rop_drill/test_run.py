@@ -32,11 +32,6 @@ STEPS = [
 SCRATCH = SHARED_MEMORY / f"rop-drill-{os.getuid()}"
 
 
-def left() -> list[Path]:
-    """Folders of drills that are over; those of other tests' drills that still run have their lock."""
-    return list(SCRATCH.glob("drill-*")) if SCRATCH.is_dir() else []
-
-
 def digests(folder: Path) -> dict[str, str]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -168,6 +163,14 @@ def begin(site: Any) -> subprocess.Popen[str]:
     raise AssertionError(f"the drill ended: {process.wait()}")
 
 
+def folder_of(process: subprocess.Popen[str]) -> Path:
+    """The scratch folder a drill holds; other drills may run at the same time."""
+    held = {each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir()}
+    (own,) = [each for each in held if each.parent == SCRATCH]
+    assert own.exists()
+    return own
+
+
 def servers() -> dict[int, bytes]:
     """Processes that serve a scratch folder."""
     found = {}
@@ -195,9 +198,8 @@ def ended(pid: int) -> bool:
 
 
 def test_a_stopped_drill_is_red_and_leaves_nothing(site: Any) -> None:
-    others = set(left())
     process = begin(site)
-    (own,) = set(left()) - others
+    own = folder_of(process)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate()
     assert process.returncode == Reason.INTERRUPTED.code, out
@@ -206,12 +208,10 @@ def test_a_stopped_drill_is_red_and_leaves_nothing(site: Any) -> None:
 
 
 def test_what_a_killed_drill_leaves_the_next_one_removes(site: Any, rop_drill: Any, tmp_path: Path) -> None:
-    others = set(left())
     process = begin(site)
-    (own,) = set(left()) - others
+    own = folder_of(process)
     process.kill()
     process.communicate()
-    assert own.exists()
     empty = tmp_path / "empty"
     empty.mkdir()
     words = ["--from", str(empty), "--identity", str(site.identity), "--camera", str(site.camera)]

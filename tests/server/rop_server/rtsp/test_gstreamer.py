@@ -38,9 +38,9 @@ async def record(url: str, transport: str, codec: Codec, target: Path, pictures:
 
 
 async def launch(line: str) -> None:
-    """Run a pipeline to its end."""
+    """Run a pipeline to its end. The status tells nothing: its PAUSE and TEARDOWN race after the end."""
     process = await asyncio.create_subprocess_exec(
-        *("gst-launch-1.0", "-q", *line.split()), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *("gst-launch-1.0", *line.split()), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         out, _ = await asyncio.wait_for(process.communicate(), 40)
@@ -48,7 +48,7 @@ async def launch(line: str) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, out.decode()
+    assert "Got EOS from element" in out.decode(), out.decode()
 
 
 @pytest.mark.parametrize(("kind", "mode", "codec", "transport"), CASES)

@@ -25,6 +25,7 @@ from rop_server.core.hub import Clock
 from rop_server.media import play
 from rop_server.media.relay import Relay
 from rop_server.media.sessions import PlaySessions, Wiring
+from rop_server.rtsp import connection
 from rop_server.rtsp.listener import RtspService
 from rop_wire import messages
 from rop_wire.commands import Command
@@ -97,6 +98,7 @@ class Player:
     address: Address | None = None
     tracks: set[int] = field(default_factory=set)
     playing: bool = False
+    paused: bool = False
     due: int = 0
     number: int = 0
     got: int = 0
@@ -260,9 +262,20 @@ class RtspPort(RuleBasedStateMachine):
             assert status == 200
         else:
             assert status == 200
+            player.expect(mine.kept if 1 in player.tracks and not player.paused else 0)
             player.playing = mine.played = True
-            player.expect(mine.kept if 1 in player.tracks else 0)
+            player.paused = False
             mine.kept = min(mine.kept, 1)  # from now on the last picture only
+
+    @rule(player=players)
+    def pause(self, player: Player) -> None:
+        """A live stream only: the camera tells no length of its recordings."""
+        if player.closed:
+            return
+        live = player.playing and player.address is not None and player.address.live
+        assert self._ask(player, "PAUSE", "rtsp://127.0.0.1/x") == (200 if live else 455)
+        if live:
+            player.playing, player.paused = False, True
 
     @rule(player=players, address=addresses, track=st.sampled_from([None, 1, 2]))
     def tear_down(self, player: Player, address: Address, track: int | None) -> None:
@@ -282,7 +295,6 @@ class RtspPort(RuleBasedStateMachine):
             [
                 ("OPTIONS", (), 200),
                 ("GET_PARAMETER", (), 200),
-                ("PAUSE", (), 455),
                 ("ANNOUNCE", (), 405),
                 ("RECORD", (), 405),
                 ("PURGE", (), 501),
@@ -374,7 +386,7 @@ class RtspPort(RuleBasedStateMachine):
     def _leave(self, player: Player) -> None:
         """The player has nothing to do with its address any more; the last one that leaves takes it along."""
         address, player.address = player.address, None
-        player.playing = False
+        player.playing = player.paused = False
         player.tracks.clear()
         if address is not None:
             address.players.remove(player)
@@ -457,6 +469,7 @@ class RtspPort(RuleBasedStateMachine):
 def test_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(play, "KEY_FRAME_WAIT", 0.0)
     monkeypatch.setattr(play, "SOUND_WAIT", 0.0)
+    monkeypatch.setattr(connection, "FAREWELL", 0.0)
     loop = uvloop.new_event_loop()
     try:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ import pytest
 
 from rop_wire.commands import Command
 from rop_wire.nal import Codec, split_nal_units
+from rop_wire.rtcp import BYE
 
 UID = "95270000000TEST1"
 START = datetime(2026, 3, 1, 12, 0, 0)
@@ -72,6 +73,38 @@ async def test_pause_stops_the_camera_and_goes_on(
     await asyncio.wait_for(player.ended.wait(), 20)
     assert player.units(Codec.H264)[-60:] == payloads(camera.film)[-60:]
     assert camera.commands().count(Command.REPLAY_START) == 2
+
+
+async def test_player_that_reports_all_the_time_gets_the_last_picture(
+    place: Any, film_of: Any, film_camera: Any, viewer: Any
+) -> None:
+    """A connection that is closed with reports unread is reset by the system, and what was on its way is lost."""
+    camera = await film_camera(film_of(Codec.H264))
+    url, _ = await place.sessions.replay(UID, 0, "RecM01.mp4")
+    player = await viewer(url)
+    await player.play()
+    report = bytes.fromhex("24010008 80c90001 00000001") * 500
+    while not player.ended.is_set():
+        player.writer.write(report)
+        await asyncio.sleep(0)
+    assert player.error is None
+    assert player.units(Codec.H264) == payloads(camera.film)
+    assert BYE in player.kinds()
+
+
+async def test_player_may_pause_and_tear_down_what_has_ended(
+    place: Any, film_of: Any, film_camera: Any, viewer: Any, until: Any
+) -> None:
+    """GStreamer does so, and takes a refusal or a closed connection for a failure of the whole."""
+    await film_camera(film_of(Codec.H264))
+    url, _ = await place.sessions.replay(UID, 0, "RecM01.mp4")
+    player = await viewer(url)
+    await player.play()
+    await until(lambda: BYE in player.kinds())
+    assert (await player.ask("PAUSE")).status == 200
+    assert (await player.ask("PLAY")).status == 404
+    assert (await player.ask("TEARDOWN")).status == 200
+    await asyncio.wait_for(player.ended.wait(), 20)
 
 
 async def test_what_the_recording_cannot(place: Any, film_of: Any, film_camera: Any, viewer: Any) -> None:

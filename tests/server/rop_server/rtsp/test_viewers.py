@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rop_wire.commands import Command
+from rop_wire.media import FrameKind
 from rop_wire.nal import Codec, parameter_sets, split_nal_units
 from rop_wire.rtcp import BYE, SENDER_REPORT
 
@@ -142,10 +143,33 @@ async def test_refusals(place: Any, film_of: Any, film_camera: Any, viewer: Any)
     assert (await player.setup()).status == 200
     assert (await player.ask("PLAY", Session="other")).status == 454
     assert (await player.ask("PLAY", Range="clock=1-")).status == 457
-    assert (await player.ask("PLAY")).status == 200
     assert (await player.ask("PAUSE")).status == 455
+    assert (await player.ask("PLAY")).status == 200
     assert (await player.ask("SETUP", f"{url}/track2", Transport="RTP/AVP/TCP;interleaved=2-3")).status == 455
     assert (await player.ask("GET_PARAMETER")).status == 200
+
+
+async def test_live_pause_is_this_viewers_alone_and_no_picture_comes_twice(
+    place: Any, film_of: Any, film_camera: Any, viewer: Any, until: Any
+) -> None:
+    camera = await film_camera(film_of(Codec.H264))
+    url, _ = await place.sessions.live(UID, 0, "mainStream")
+    pausing, other = await viewer(url), await viewer(url)
+    await pausing.play()
+    await other.play()
+    await until(lambda: len(pausing.units(Codec.H264)) >= 5)
+    assert (await pausing.ask("PAUSE")).status == 200
+    seen, others = len(pausing.packets[0]), len(other.units(Codec.H264))
+    await until(lambda: len(other.units(Codec.H264)) >= others + 30)
+    assert len(pausing.packets[0]) == seen
+    assert (await pausing.ask("PLAY")).status == 200
+    await until(lambda: len(pausing.packets[0]) >= seen + 5)
+    numbers = [each.sequence for each in pausing.packets[0]]
+    assert len(numbers) == len(set(numbers))
+    keys = [split_nal_units(each.payload) for each in camera.film.frames if each.kind is FrameKind.KEY]
+    await until(lambda: pausing.units(Codec.H264, since=seen))
+    assert pausing.units(Codec.H264, since=seen)[0] in keys
+    assert Command.LIVE_STOP not in camera.commands()
 
 
 async def test_gateway_viewers_use_the_connection(place: Any, film_of: Any, film_camera: Any, viewer: Any) -> None:

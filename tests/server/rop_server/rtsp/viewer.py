@@ -30,6 +30,7 @@ class TestViewer:
     number: int = 0
     description: list[sdp.MediaDescription] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    error: OSError | None = None
     task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -49,8 +50,8 @@ class TestViewer:
                         self.responses.put_nowait(message)
                     elif isinstance(message, Interleaved):
                         self._packet(message)
-        except OSError:
-            pass
+        except OSError as error:
+            self.error = error
         self.ended.set()
 
     def _packet(self, message: Interleaved) -> None:
@@ -92,10 +93,10 @@ class TestViewer:
             await self.setup()
         return await self.ask("PLAY", **headers)
 
-    def units(self, codec: Codec, channel: int = 0) -> list[list[bytes]]:
-        """Access units of a video channel so far; nothing is lost on a connection."""
+    def units(self, codec: Codec, channel: int = 0, since: int = 0) -> list[list[bytes]]:
+        """Access units of a video channel so far, from a packet on; nothing is lost on a connection."""
         reader = VideoAssembler(codec)
-        found = [unit for each in self.packets.get(channel, []) if (unit := reader.feed(each)) is not None]
+        found = [unit for each in self.packets.get(channel, [])[since:] if (unit := reader.feed(each)) is not None]
         assert reader.lost == 0
         return found
 

@@ -41,6 +41,11 @@ class DataDir:
         return self.root / "alarms.db"
 
     @property
+    def audit(self) -> Path:
+        """Who changed what."""
+        return self.root / "audit.jsonl"
+
+    @property
     def rotation(self) -> Path:
         """Where each rotation of keys is."""
         return self.root / "rotation.json"

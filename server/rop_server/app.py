@@ -29,6 +29,7 @@ from rop_server.access.callers import Passes
 from rop_server.alarms.queue import AlarmQueue
 from rop_server.alarms.roster import Roster
 from rop_server.alarms.sender import AlarmSender
+from rop_server.audit import Audit
 from rop_server.backup.service import BackupOptions
 from rop_server.backupcontrol import BackupControl, assemble
 from rop_server.client.app import build_client_app
@@ -124,7 +125,7 @@ class Server:
             self.hub, self.devices, self.firmware, lambda: upgrade_limits(self.control.effective)
         )
         self.scans = Scans(Wifi(self.devices), CLOCK.wall)
-        self.passes = Passes(CLOCK.monotonic)
+        self.passes, self.audit = Passes(CLOCK.monotonic), Audit(site.directory.audit, CLOCK.wall)
         self.gateway = GatewayPart(site, book, self.passes, CLOCK, self._note)
         self.gateway.apply(site.settings.gateway, self.rtsp)
         book.gateway_tokens.revoked = self._end_viewers
@@ -161,6 +162,7 @@ class Server:
             gateway=self.gateway,
             rotations=self.rotations,
             authority=self.certificates.document,
+            audit=self.audit,
             sources=(
                 self.lag.collect,
                 self._connection_metrics,
@@ -178,7 +180,8 @@ class Server:
 
         rooms = Rooms(self.devices, effective, self.uploads, self.upgrades, self.scans, raw_commands)
         calls = [PlayCalls(self.play).calls(), *rooms.calls()]
-        return build_client_app(self.devices, effective, lambda: self._ca_hash, CLOCK.wall, calls, self.passes)
+        given = (self.devices, effective, lambda: self._ca_hash, CLOCK.wall, calls, self.passes, self.audit)
+        return build_client_app(*given)
 
     async def start(self, client_bind: str, gateway_sockets: Path) -> None:
         """Open the remaining ports and begin to tick. Raises `PortInUse`, and OSError for a socket's folder."""
@@ -237,6 +240,7 @@ class Server:
         self.full_collections.close()
         await self.alarms.close()
         await self.backups.close()
+        self.audit.close()
 
     def _connection_metrics(self) -> Iterator[Metric]:
         """Open connections by kind."""

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 import structlog
 import structlog.contextvars
 
+from rop_server.recent import RecentLines
+
 LEVELS = frozenset({"debug", "info", "warning", "error"})
 DEFAULT_LEVELS = frozenset({"info", "warning", "error"})
 MASK = "***"
@@ -28,6 +30,7 @@ class _Output:
 
     stream: TextIO = sys.stdout
     levels: frozenset[str] = DEFAULT_LEVELS
+    recent: RecentLines = RecentLines()
 
 
 def configure(stream: TextIO | None = None, levels: frozenset[str] = DEFAULT_LEVELS) -> None:
@@ -43,6 +46,11 @@ def configure(stream: TextIO | None = None, levels: frozenset[str] = DEFAULT_LEV
     root = logging.getLogger()
     root.handlers[:] = [_Bridge()]
     root.setLevel(logging.INFO)
+
+
+def recent() -> RecentLines:
+    """The last lines of this process."""
+    return _Output.recent
 
 
 def set_levels(levels: frozenset[str]) -> None:
@@ -71,6 +79,7 @@ class _Logger:
 
     def msg(self, line: str) -> None:
         """Write a line."""
+        _Output.recent.add(line)
         try:
             _Output.stream.write(line + "\n")
             _Output.stream.flush()

@@ -220,6 +220,10 @@ class ManagementServer:
                 return await self._post("/alarms/replay", given)
             case "Tokens":
                 return await self._get("/gateway/tokens")
+            case "Logs":
+                return await self._call("GET", "/logs", query=given)
+            case "Audit":
+                return await self._call("GET", "/audit", query=given)
             case "MakeToken":
                 return await self._write("POST", "/gateway/tokens", given)
             case "EndToken":

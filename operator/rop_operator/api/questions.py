@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Verb = Literal["Alarms", "DeadAlarms", "ReplayAlarms", "Tokens", "MakeToken", "EndToken"]
+Verb = Literal["Alarms", "DeadAlarms", "ReplayAlarms", "Tokens", "MakeToken", "EndToken", "Logs", "Audit"]
 VERBS: tuple[str, ...] = get_args(Verb)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One call. `arguments`: DeadAlarms and ReplayAlarms {sink, uid}, both optional; MakeToken {name, verbs,
-    cameras, expiresAt}; EndToken {name}. Source: the management interface's OpenAPI document.
+    cameras, expiresAt}; EndToken {name}; Logs {limit, after, level, uid} and Audit {limit, uid}, all optional.
+    Source: the management interface's OpenAPI document.
     """
 
     verb: Verb

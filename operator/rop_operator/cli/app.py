@@ -13,11 +13,13 @@ from rop_operator.cli import (
     firmware,
     inventory,
     lan,
+    logs,
     pki,
     profile,
     qr,
     read,
     site,
+    support,
     undelete,
     write,
 )
@@ -64,7 +66,7 @@ for _command in (
     ),
     *(device.snapshot, device.play, device.ptz, site.alarms, site.token, site.admit),
     *(lan.discover, lan.provision, qr.qr, inventory.export, camera.camera, profile.profile, write.secret),
-    *(firmware.firmware, firmware.rollout, pki.pki),
+    *(firmware.firmware, firmware.rollout, pki.pki, logs.logs, support.support_bundle),
 ):
     ropctl.add_command(_command)
 

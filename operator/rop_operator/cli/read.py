@@ -139,14 +139,7 @@ async def doctor(backend: Backend, target: Target) -> int:
     Example: ropctl doctor
     Exit codes: 0 all good; 1 something is not; 64 usage.
     """
-    checks = list(await backend.checks(target.namespace))
-    if checks and checks[0].good:
-        namespace = await effective_namespace(backend, target)
-        for kind in KINDS:
-            try:
-                checks += [_object_check(item) for item in await backend.list(kind.kind, namespace)]
-            except PortError as error:
-                checks.append(Check(kind.plural, False, error.message))
+    checks = await checks_of(backend, target.namespace)
     if target.output in ("json", "yaml"):
         print_data({"items": [check.as_json() for check in checks]}, target.output)
     else:
@@ -156,6 +149,19 @@ async def doctor(backend: Backend, target: Target) -> int:
             if check.remedy and not check.good:
                 click.echo(f"{check.name}: {safe(check.remedy)}")
     return 0 if all(check.good for check in checks) else EXIT_ERROR
+
+
+async def checks_of(backend: Backend, namespace: str | None) -> list[Check]:
+    """The engine's checks, and one of each object."""
+    checks = list(await backend.checks(namespace))
+    if checks and checks[0].good:
+        namespace = namespace or await backend.namespace()
+        for kind in KINDS:
+            try:
+                checks += [_object_check(item) for item in await backend.list(kind.kind, namespace)]
+            except PortError as error:
+                checks.append(Check(kind.plural, False, error.message))
+    return checks
 
 
 def _object_check(item: Object) -> Check:

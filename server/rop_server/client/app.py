@@ -16,6 +16,7 @@ from structlog.contextvars import bind_contextvars
 
 from rop_data.config import Config
 from rop_server.access.callers import Passes
+from rop_server.audit import Audit
 from rop_server.client.calls import DeviceCalls
 from rop_server.client.errors import ClientError
 from rop_server.client.exchange import JSON_TYPE, Answer, Asked, Call, Calls, Unserved, encode
@@ -41,9 +42,10 @@ NOT_FOUND_BODY = b'{"message":"resource not found."}'
 class ClientInterface:
     """Dispatches requests by their raw path and turns outcomes into the documented answers."""
 
-    def __init__(self, rooms: Sequence[Calls], desk: Desk, passes: Passes) -> None:
+    def __init__(self, rooms: Sequence[Calls], desk: Desk, passes: Passes, audit: Audit | None) -> None:
         self._desk = desk
         self._passes = passes
+        self._audit = audit
         calls = {name: call for room in rooms for name, call in room.items()}
         self.counts: Counter[tuple[str, str, int]] = Counter()
         self._table: PathTable[tuple[str, Call]] = PathTable(
@@ -77,6 +79,10 @@ class ClientInterface:
         finally:
             self._desk.ends(request.protocol)
         self.counts[request.method, template, response.status] += 1
+        if self._audit is not None and request.method != "GET":
+            who = caller.name if caller is not None else f"address {request.remote}"
+            told = f"{request.method} {template}"
+            self._audit.note("ClientAPI", told, who, response.status, parameters.get("uid"))
         return response
 
 
@@ -136,15 +142,17 @@ def build_client_app(
     clock: Callable[[], float] = time.time,
     more: Sequence[Calls] = (),
     passes: Passes | None = None,
+    audit: Audit | None = None,
 ) -> web.Application:
     """The application of 61009. `ca_hash` is the base64 SHA-256 of the root file; `clock` gives epoch seconds.
     `more` are the calls of further rooms (recordings, WiFi, firmware, ...). `passes`: of callers of the gateway.
+    `audit`: where calls that change something are written down.
 
     Run it with `rop_server.client.listener.ClientListener`, which keeps the connection rules of client-api 1.
     """
     desk = Desk()
     rooms = [DeviceCalls(devices, config, ca_hash, clock).calls(), *more]
-    interface = ClientInterface(rooms, desk, Passes(time.monotonic) if passes is None else passes)
+    interface = ClientInterface(rooms, desk, Passes(time.monotonic) if passes is None else passes, audit)
     app = web.Application(middlewares=[interface.dispatch], client_max_size=MAX_BODY)
     # The framework's router finds this one; without it, it would make an exception of every request.
     app.router.add_route("*", "/{any:.*}", _unreachable)

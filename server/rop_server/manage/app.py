@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 from aiohttp import web
 
+from rop_server import logs
+from rop_server.audit import Audit
 from rop_server.core.facade import Devices
 from rop_server.core.scans import Scans
 from rop_server.core.upgrades import Upgrades
@@ -21,6 +23,7 @@ from rop_server.manage.firmware import FirmwareOperations
 from rop_server.manage.gate import Gate
 from rop_server.manage.gatewayops import Gateway, GatewayOperations
 from rop_server.manage.handlers import DeviceOperations, FleetOperations, reply
+from rop_server.manage.logops import LogOperations
 from rop_server.manage.operations import OPERATIONS, PREFIX, Operation
 from rop_server.manage.pkiops import Authority, PkiOperations
 from rop_server.manage.rotationops import RotationOperations
@@ -63,7 +66,20 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
         return reply(ManageError(500, "server_internal_error", "see the server's log").document(), 500)
 
 
-def _guarded(operation: Operation, call: Handler, gate: Gate) -> Handler:
+def _guarded(operation: Operation, call: Handler, gate: Gate, audit: Audit | None) -> Handler:
+    async def audited(request: web.Request, caller: str) -> web.StreamResponse:
+        status = 500
+        try:
+            response = await call(request)
+            status = response.status
+        except ManageError as error:
+            status = error.status
+            raise
+        finally:
+            if audit is not None:
+                audit.note("Management", operation.name, caller, status, request.match_info.get("uid"))
+        return response
+
     async def handle(request: web.Request) -> web.StreamResponse:
         if operation.scope is None:
             return await call(request)
@@ -72,6 +88,7 @@ def _guarded(operation: Operation, call: Handler, gate: Gate) -> Handler:
             gate.fence(request)
         if operation.method != "GET":
             log.info("managed", operation=operation.name, path=request.path, caller=caller.name)
+            return await audited(request, caller.name)
         return await call(request)
 
     return handle
@@ -93,6 +110,7 @@ def build_manage_app(
     rotations: Mapping[Item, Rotating] | None = None,
     gateway: Gateway | None = None,
     authority: Authority = dict,
+    audit: Audit | None = None,
 ) -> web.Application:
     """The application of `/manage/v1`. Serve it with `rop_server.manage.listener.ManageListener`."""
     identity = control.identity()
@@ -112,13 +130,14 @@ def build_manage_app(
         RotationOperations(rotations or {}),
         PkiOperations(authority, rotations or {}, book, control, clock),
         GatewayOperations(gateway, book, clock),
+        LogOperations(logs.recent(), audit),
         WifiOperations(devices, book, control, scans or Scans(Wifi(devices), clock)),
     )
     gate = Gate(book)
     app = web.Application(middlewares=[_refusals], client_max_size=MAX_BODY)
     for operation in OPERATIONS:
         room = next(room for room in rooms if hasattr(room, operation.name))
-        handler = _guarded(operation, getattr(room, operation.name), gate)
+        handler = _guarded(operation, getattr(room, operation.name), gate, audit)
         app.router.add_route(operation.method, PREFIX + operation.path, handler)
 
     async def mark(_request: web.Request, response: web.StreamResponse) -> None:

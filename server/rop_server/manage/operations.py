@@ -14,6 +14,7 @@ from rop_server.schema import TEXT, TIME, of, ref
 PREFIX = "/manage/v1"
 UID = {"type": "string", "pattern": "^[A-Z0-9]{16}$"}
 WHOLE = {"type": "integer", "minimum": 0}
+PAGE = {"type": "integer", "minimum": 0, "maximum": 1000}
 
 
 WAKE: Mapping[str, Mapping[str, Any]] = {"wake": {"type": "string", "enum": ["never", "allow"]}}
@@ -149,6 +150,29 @@ OPERATIONS: tuple[Operation, ...] = (
         "Running streams and their viewers. Rates are the difference of two readings.",
         "Observe",
         reply=ref("StreamList"),
+    ),
+    Operation(
+        "GET",
+        "/logs",
+        "list_logs",
+        "The last lines of the log, oldest first. `after`: only those behind the `next` of an earlier answer.",
+        "Control",
+        query={
+            "limit": PAGE,
+            "after": WHOLE,
+            "level": {"type": "string", "enum": ["debug", "info", "warning", "error"]},
+            "uid": UID,
+        },
+        reply=ref("LogLines"),
+    ),
+    Operation(
+        "GET",
+        "/audit",
+        "list_audit",
+        "Who changed what, oldest first: calls of this interface and of 61009 that are no GET.",
+        "Control",
+        query={"limit": PAGE, "uid": UID},
+        reply=ref("AuditLines"),
     ),
     Operation(
         "GET",

@@ -68,6 +68,20 @@ SCHEMAS: dict[str, Schema] = {
     "DeviceList": of(epoch=TEXT, next=NUMBER, items=array(ref("Device"))),
     "Event": of(seq=NUMBER, type=TEXT, uid=MAYBE, at=TIME, data=mapping(ANY)),
     "Events": of(epoch=TEXT, next=NUMBER, reset=FLAG, items=array(ref("Event"))),
+    "LogLines": of(next=NUMBER, items=array(mapping(ANY))),
+    "AuditLines": of(
+        items=array(
+            of(
+                *("at", "interface", "operation", "caller", "status"),
+                at=TIME,
+                interface={"type": "string", "enum": ["Management", "ClientAPI"]},
+                operation=TEXT,
+                caller=TEXT,
+                status=NUMBER,
+                uid=TEXT,
+            )
+        )
+    ),
     "SettingsRequest": {
         "type": "object",
         "properties": {

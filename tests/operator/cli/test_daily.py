@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 
 from free_ports import free_ports
+from rop_operator.cli.support import without_secrets
 
 Run = Callable[..., Any]
 DOME = "DOME000000000001"
@@ -52,6 +54,15 @@ def test_a_camera_is_admitted_seen_and_turned(
     told = [json.loads(line) for line in (where / "device.log").read_text().splitlines()]
     assert [entry["ptz"] for entry in told if "ptz" in entry] == ["leftUp", "stop", "zoomInc"]
 
+    of_dome = on_host("logs", "dome", "--level", "info").stdout.splitlines()
+    assert any(" INFO " in line and "device-online" in line for line in of_dome)
+    assert all(DOME in line for line in of_dome)
+    changes = json.loads(on_host("logs", "dome", "--audit", "-o", "json").stdout)["items"]
+    turned = [each for each in changes if "/ptz/" in each["operation"]]
+    by_us = ("address 127.0.0.1", 200, DOME)
+    assert [(each["caller"], each["status"], each["uid"]) for each in turned] == [by_us] * 3
+    assert "open_session" in [each["operation"] for each in changes if each["interface"] == "Management"]
+
     on_host("delete", "camera", "dome")
     assert on_host("admit", DOME, "--name", "dome").stdout == "camera.rop.dev/dome created\n"
     until("it is back", lambda: "Online" in on_host("get", "camera", "dome").stdout)
@@ -76,3 +87,34 @@ def test_tokens_and_alarms_of_a_server(on_host: Run, uid: str) -> None:
     assert json.loads(on_host("alarms", "dead", "--uid", uid, "-o", "json").stdout) == {"items": []}
     assert on_host("alarms", "replay").stdout == "0 alarms are sent again\n"
     assert "uid" in on_host("alarms", "dead", "--uid", "x", expect=1).stderr
+
+
+def test_a_support_bundle_tells_much_and_no_secret(on_host: Run, tmp_path: Path) -> None:
+    document = home()
+    document["metadata"]["annotations"] = {"note": "c4n4ry-annotation"}
+    on_host("apply", "--wait", "-f", "-", stdin=yaml.safe_dump(document))
+    token = on_host("token", "create", "wall", "--verb", "read").stdout.strip()
+    path = tmp_path / "support.tar.gz"
+    on_host("support-bundle", "--to", str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(path) as archive:
+        files = {each.name.removeprefix("rop-support/"): archive.extractfile(each) for each in archive}
+        told = {name: file.read() for name, file in files.items() if file is not None}
+    assert set(told) >= {
+        *("about.json", "checks.json", "events.json", "documents/RopServer/home.yaml"),
+        *(f"servers/home/{each}.json" for each in ("devices", "authority", "alarms", "logs", "audit")),
+    }
+    assert json.loads(told["about.json"])["missing"] == {}
+    assert "ready" in [each["action"] for each in json.loads(told["servers/home/logs.json"])["items"]]
+    everything = b"".join(told.values())
+    config = json.loads(next(tmp_path.glob("state/**/config.json")).read_bytes())
+    canaries = [config["authCode"]["signKey"], *config["deviceAuth"]["deviceKeys"].values(), token]
+    for canary in (*canaries, "PRIVATE KEY", "c4n4ry"):
+        assert canary.encode() not in everything
+    assert "exists already" in on_host("support-bundle", "--to", str(path), expect=1).stderr
+
+
+def test_addresses_are_masked_wherever_they_stand() -> None:
+    given = {"a": ["see https://u:p@h/x?key=c4n4ry#f and rtsp://h/y"], "b": 1, "c": "a?b"}
+    masked = {"a": ["see https://***@h/x?***#f and rtsp://h/y"], "b": 1, "c": "a?b"}
+    assert without_secrets(given) == masked

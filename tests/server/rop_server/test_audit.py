@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rop_server import logs
 from rop_server.audit import Audit
 
 UID = "95270000000TEST1"
@@ -58,7 +60,9 @@ def test_a_line_that_was_cut_by_a_kill_costs_that_line_only(tmp_path: Path) -> N
     assert operations(audit) == ["whole", "next"]
 
 
-def test_a_full_disk_is_told_once_and_harms_nobody(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_a_full_disk_is_told_once_and_harms_nobody(tmp_path: Path, monkeypatch: Any) -> None:
+    lines = io.StringIO()
+    logs.configure(lines)
     audit = Audit(tmp_path / "audit.jsonl", lambda: 0.0)
     audit.note("Management", "before", "uid 0", 200)
     real = os.write
@@ -72,7 +76,7 @@ def test_a_full_disk_is_told_once_and_harms_nobody(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "write", real)
     audit.note("Management", "after", "uid 0", 200)
     assert operations(audit) == ["before", "after"]
-    assert capsys.readouterr().out.count("No space left on device") == 1
+    assert lines.getvalue().count("No space left on device") == 1
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3])

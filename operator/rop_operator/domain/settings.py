@@ -42,6 +42,22 @@ def learned(device: DeviceFacts, result: WriteResult, now: datetime) -> DeviceFa
     return device.model_copy(update={"settings": settings})
 
 
+def as_last_seen(known: DeviceFacts | None, told: DeviceFacts) -> DeviceFacts:
+    """What a server tells of a device, with the facts that we saw ourselves at a later time by our own clock:
+    beside a server whose clock is behind, every value would be old for ever, and be read without end.
+    """
+    if known is None:
+        return told
+    later = {
+        name: ours
+        for name, fact in told.settings.items()
+        if (ours := known.settings.get(name)) is not None
+        and ours.value == fact.value
+        and (ours.at is not None and (fact.at is None or fact.at < ours.at))
+    }
+    return told.model_copy(update={"settings": {**told.settings, **later}}) if later else told
+
+
 def shown_value(value: Any) -> str:
     """A value for people: bounded, control characters escaped. Text from devices is hostile."""
     if isinstance(value, bool):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rop_operator.api.facts import DeviceFacts, FleetEvent, Ref, ServerFacts
 from rop_operator.domain.departures import NOBODY, Departures
+from rop_operator.domain.settings import as_last_seen
 from rop_operator.ports import Endpoint, PortError, RuntimeState, Server
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class Observer:
     async def list(self) -> None:
         """Take the whole list in. PortError."""
         link = self._link
-        found = {device.uid: device for device in await self._server.devices()}
+        told = await self._server.devices()
+        found = {device.uid: as_last_seen(link.devices.get(device.uid), device) for device in told}
         before, first = link.devices, not link.listed
         link.devices, link.listed = found, True
         changed = [uid for uid in found.keys() | before.keys() if differs(before.get(uid), found.get(uid))]
@@ -103,9 +105,10 @@ class Observer:
         link = self._link
         if event.device is not None:
             before = link.devices.get(event.device.uid)
-            link.devices[event.device.uid] = event.device
-            if differs(before, event.device):
-                self._device_changed(link.ref, event.device.uid)
+            device = as_last_seen(before, event.device)
+            link.devices[device.uid] = device
+            if differs(before, device):
+                self._device_changed(link.ref, device.uid)
         elif event.type.startswith(OWN_EVENTS):
             self._server_changed(link.ref)
 

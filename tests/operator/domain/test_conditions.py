@@ -14,7 +14,7 @@ from rop_operator.api.registry import KINDS
 from rop_operator.domain import plan as plans
 from rop_operator.domain.conditions import REASONS, TYPES, Condition, merged, moment_of, reason_of, timestamp
 from rop_operator.domain.describe import describe
-from rop_operator.domain.settings import learned, shown_value
+from rop_operator.domain.settings import as_last_seen, learned, shown_value
 
 DOMAIN = Path(plans.__file__).parent
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -91,6 +91,31 @@ def test_learned_values(a_device: Any) -> None:
     assert after.settings["displayName"] == SettingFact(value="y", at=NOW, how="Written")
     assert after.settings["alarm.enabled"].how == "Read"
     assert device.settings["displayName"].value == "x"
+
+
+def test_a_server_whose_clock_is_behind_makes_no_value_old(a_device: Any) -> None:
+    def fact(value: str, minutes: int | None) -> SettingFact:
+        return SettingFact(value=value, at=None if minutes is None else NOW + timedelta(minutes=minutes))
+
+    device = a_device()
+    ours = {name: fact("x", 0) for name in ("same", "changed", "newer", "timeless")}
+    theirs = {
+        "same": fact("x", -60),
+        "changed": fact("y", -60),
+        "newer": fact("x", 5),
+        "timeless": fact("x", None),
+        "other": fact("z", -60),
+    }
+    known, told = (device.model_copy(update={"settings": settings}) for settings in (ours, theirs))
+    seen = as_last_seen(known, told).settings
+    assert seen == {
+        "same": fact("x", 0),
+        "changed": fact("y", -60),
+        "newer": fact("x", 5),
+        "timeless": fact("x", 0),
+        "other": fact("z", -60),
+    }
+    assert as_last_seen(None, told) is told
 
 
 @pytest.mark.parametrize(

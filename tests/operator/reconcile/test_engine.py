@@ -143,6 +143,19 @@ async def test_settings_of_powered_cameras_are_read_again_in_time(world: Any) ->
     assert world.core.devices[UID].settings["displayName"].value == "Front"
 
 
+async def test_beside_a_server_whose_clock_is_behind_settings_are_read_once(world: Any) -> None:
+    world.core.enrolled(UID, "Online", family="ipc", settings={"displayName": SettingFact(value="Front")})
+    ref = world.camera("front-door", UID, displayName="Front")
+    await ready_server(world)
+    await world.reaches(ref, "SettingsInSync")
+    world.clock.ahead += timedelta(minutes=11)
+    before = len(world.core.made("settings"))
+    world.look(ref)
+    await world.until(lambda: len(world.core.made("settings")) > before, "old values are read again")
+    await world.quiet()
+    assert len(world.core.made("settings")) == before + 1
+
+
 async def test_one_change_touches_one_camera_and_idling_writes_nothing(world: Any) -> None:
     uids = [f"95270001ABCDE{n:03d}" for n in range(40)]
     for uid in uids:

@@ -10,6 +10,7 @@ declare -A package=(
   [htpasswd]=apache2-utils
   [sslscan]=sslscan
   [faketime]=faketime
+  [gnutls-cli]=gnutls-bin
   [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 )
 if [ "${1:-}" = hosts ]; then

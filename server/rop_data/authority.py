@@ -7,6 +7,7 @@ complete folder: a crash leaves the old state or the new one. Source: wire speci
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -116,13 +117,24 @@ def ensure_root(certs: CertDir, spelled: str, may_create: bool, now: datetime) -
         raise ConfigError(str(folder), "the root CA of this site; it is missing: restore it from a backup")
     if folder.exists():
         raise ConfigError(str(folder), "a whole root CA or absent (ca.pem is missing)")
+
+    def make(path: Path) -> bytes:
+        key, certificate = create_root(now)
+        atomic.write(path, key)
+        return certificate
+
+    fill_root(folder, spelled, make)
+
+
+def fill_root(folder: Path, spelled: str, make: Callable[[Path], bytes], generation: int = 1) -> bytes:
+    """The folder of a root CA, which appears whole; its certificate, PEM. `make` writes the key to a path."""
     temporary = _fresh(folder)
-    key, certificate = create_root(now)
-    atomic.write(temporary / "key.pem", key)
+    certificate = make(temporary / "key.pem")
     atomic.write(temporary / "ca.pem", certificate)
-    final = f"{spelled}/ECC/Root"
-    _fill(temporary, final, common_name="CA ECC Root", digest="sha384", days="182500", issued=_ROOT_ISSUES)
+    final, name = f"{spelled}/ECC/Root", "CA ECC Root" if generation == 1 else f"CA ECC Root-{generation}"
+    _fill(temporary, final, common_name=name, digest="sha384", days="182500", issued=_ROOT_ISSUES)
     _appear(temporary, folder)
+    return certificate
 
 
 def ensure_intermediate(certs: CertDir, spelled: str, host: str, now: datetime) -> None:

@@ -6,15 +6,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from rop_data import atomic
 from rop_data.authority import fill_intermediate, load_authority
-from rop_data.config import ConfigError
 from rop_data.layout import CertDir
 from rop_pki.authority import create_issuer_key
 from rop_pki.ceremony import Wanted, sign_apart
@@ -22,7 +18,6 @@ from rop_pki.ceremony import Wanted, sign_apart
 SPARE = "E1-next"
 # Cameras have clocks that run behind.
 BACKDATED = timedelta(days=30)
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def spare(certs: CertDir) -> CertDir:
@@ -59,15 +54,5 @@ def put_away(certs: CertDir, host: str) -> None:
 
 
 def exchange(certs: CertDir) -> None:
-    """The other L2 CA and the one in use change places, in one step (Linux: renameat2). Raises ConfigError."""
-    one, other = certs.intermediate, spare(certs).intermediate
-    _exchange(one, other)
-    atomic.sync_directory(one.parent)
-
-
-def _exchange(one: Path, other: Path) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    names = [ctypes.c_char_p(os.fsencode(path)) for path in (one, other)]
-    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE)):
-        reason = os.strerror(ctypes.get_errno())
-        raise ConfigError(str(one), f"on a file system that can exchange two folders ({reason})")
+    """The other L2 CA and the one in use change places, in one step. Raises OSError."""
+    atomic.exchange(certs.intermediate, spare(certs).intermediate)

@@ -99,20 +99,28 @@ class DataDir:
 
 @dataclass(frozen=True, slots=True)
 class CertDir:
-    """The certificate folder (`cert.workDir`). `issuer`: folder of the L2 CA, the one in use by default."""
+    """The certificate folder (`cert.workDir`). `issuer`: folder of the L2 CA; `hierarchy`: folder of it and of its
+    root. By default those in use.
+    """
 
     root: Path
     issuer: str = "E1"
+    hierarchy: str = "ECC"
 
     @property
     def root_ca(self) -> Path:
         """Folder of the root CA."""
-        return self.root / "ECC" / "Root"
+        return self.root / self.hierarchy / "Root"
+
+    @property
+    def crosses(self) -> Path:
+        """The root as signed by those of before, newest first: PEM, presented after the L2 CA."""
+        return self.root_ca / "cross.pem"
 
     @property
     def intermediate(self) -> Path:
         """Folder of the L2 CA."""
-        return self.root / "ECC" / self.issuer
+        return self.root / self.hierarchy / self.issuer
 
     def server_key(self, host: str) -> Path:
         """The server's key."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from rop_data import atomic, settings
+from rop_data import atomic, roots, settings
 from rop_data.authority import (
     ensure_intermediate,
     ensure_root,
@@ -15,6 +15,7 @@ from rop_data.authority import (
 )
 from rop_data.config import Config, ConfigError, generate, load, patch, save
 from rop_data.layout import CertDir, DataDir
+from rop_data.rotations import RotationFile
 from rop_data.settings import RopSettings
 from rop_pki import Authority
 
@@ -36,8 +37,13 @@ class Site:
 
     @property
     def server_chain_pem(self) -> bytes:
-        """What the server presents: leaf and L2 CA."""
+        """The server certificate: leaf and L2 CA."""
         return self.certs.server_chain(self.config.server_host).read_bytes()
+
+    @property
+    def presented_pem(self) -> bytes:
+        """What the server presents: leaf, L2 CA, and its root as those of before signed it."""
+        return self.server_chain_pem + roots.crosses(self.certs)
 
     @property
     def server_key_pem(self) -> bytes:
@@ -88,13 +94,16 @@ def _open(directory: DataDir, config: Config, site_settings: RopSettings, now: d
     certs = CertDir(directory.resolve(spelled))
     atomic.make_directory(certs.root / "ECC")
     atomic.make_directory(directory.resolve(config.get("upgrade.filePath")))
+    wanted = RotationFile(directory.rotation).get("Root").data.get("wanted")
     tighten(certs)
     ensure_root(certs, spelled, site_settings.root_sha256 is None, now)
     ensure_intermediate(certs, spelled, config.server_host, now)
     authority = load_authority(certs, config.server_host)
-    if site_settings.root_sha256 is None:
+    # Without a fingerprint it is new; after a rotation was cut short the file has the one of before.
+    if site_settings.root_sha256 is None or authority.root_fingerprint == wanted:
         site_settings = replace(site_settings, root_sha256=authority.root_fingerprint)
-        settings.save(directory.rop, site_settings)
+        if settings.load(directory.rop) != site_settings:
+            settings.save(directory.rop, site_settings)
     elif site_settings.root_sha256 != authority.root_fingerprint:
         raise ConfigError(
             str(certs.root_ca / "ca.pem"), "the root this site was made with; restore it from a backup"

@@ -73,10 +73,10 @@ def chain(leaf_pem: bytes, intermediate_pem: bytes) -> bytes:
     return leaf_pem.rstrip(b"\n") + b"\n\n" + intermediate_pem.strip(b"\n") + b"\n"
 
 
-def create_root(now: datetime) -> tuple[bytes, bytes]:
-    """A new root CA: (key PEM, certificate PEM)."""
+def create_root(now: datetime, generation: int = 1) -> tuple[bytes, bytes]:
+    """A new root CA, valid from `now` on: (key PEM, certificate PEM). Each generation has a name of its own."""
     key = ec.generate_private_key(ec.SECP384R1())
-    name = profiles.ca_name(ROOT_NAME)
+    name = profiles.ca_name(ROOT_NAME if generation == 1 else f"{ROOT_NAME}-{generation}")
     start = now.replace(microsecond=0)
     made = _sign(
         name,
@@ -90,11 +90,41 @@ def create_root(now: datetime) -> tuple[bytes, bytes]:
     return _key_pem(key), _pem(made)
 
 
-def create_intermediate(root_key_pem: bytes, root_pem: bytes, host: str, now: datetime) -> tuple[bytes, bytes]:
-    """A new L2 CA under the root: (key PEM, certificate PEM). PkiError when the root's key is another's."""
+def cross_sign(root_key_pem: bytes, root_pem: bytes, other_pem: bytes) -> bytes:
+    """The other root as a CA below this one: who trusts this root alone accepts what the other one signed.
+
+    As long as both live. Raises PkiError.
+    """
+    root, root_key = _root(root_key_pem, root_pem)
+    other = load_certificate(other_pem)
+    public = other.public_key()
+    if not isinstance(public, ec.EllipticCurvePublicKey) or not _signed_by(other, other):
+        raise PkiError("not the certificate of a root CA with an EC key")
+    validity = (
+        max(root.not_valid_before_utc, other.not_valid_before_utc),
+        min(root.not_valid_after_utc, other.not_valid_after_utc),
+    )
+    extensions = profiles.cross_extensions(_subject_key_id(other), _subject_key_id(root))
+    return _pem(_sign(other.subject, root.subject, public, validity, extensions, root_key, hashes.SHA384()))
+
+
+def crosses(cross_pem: bytes, other_pem: bytes, root_pem: bytes) -> bool:
+    """Whether this certificate is the other root, signed by `root_pem`. Raises PkiError."""
+    cross, other = load_certificate(cross_pem), load_certificate(other_pem)
+    same = cross.public_key() == other.public_key() and cross.subject == other.subject
+    return same and _signed_by(cross, load_certificate(root_pem))
+
+
+def _root(root_key_pem: bytes, root_pem: bytes) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     root, root_key = load_certificate(root_pem), load_key(root_key_pem)
     if root.public_key() != root_key.public_key():
         raise PkiError("the key of the root CA does not belong to its certificate")
+    return root, root_key
+
+
+def create_intermediate(root_key_pem: bytes, root_pem: bytes, host: str, now: datetime) -> tuple[bytes, bytes]:
+    """A new L2 CA under the root: (key PEM, certificate PEM). PkiError when the root's key is another's."""
+    root, root_key = _root(root_key_pem, root_pem)
     key = ec.generate_private_key(ec.SECP384R1())
     return _key_pem(key), _sign_intermediate(root_key, root, key.public_key(), host, now, INTERMEDIATE_NAME)
 
@@ -110,9 +140,7 @@ def sign_intermediate(
     root_key_pem: bytes, root_pem: bytes, public_pem: bytes, host: str, start: datetime, generation: int
 ) -> bytes:
     """The certificate of a further L2 CA, valid from `start` on, for its public key. Raises PkiError."""
-    root, root_key = load_certificate(root_pem), load_key(root_key_pem)
-    if root.public_key() != root_key.public_key():
-        raise PkiError("the key of the root CA does not belong to its certificate")
+    root, root_key = _root(root_key_pem, root_pem)
     public = load_pem_public_key(public_pem)
     assert isinstance(public, ec.EllipticCurvePublicKey)
     name = f"{INTERMEDIATE_NAME}-{generation}"

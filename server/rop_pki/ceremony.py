@@ -1,7 +1,7 @@
-"""Signing with the root's key: a process of its own reads it, signs one certificate, and ends.
+"""Signing with a root's key: a process of its own reads or makes it, signs one certificate, and ends.
 
 `python -m rop_pki.ceremony` takes the order on standard input and gives the certificate on standard output. The
-key of the new L2 CA does not go there.
+key of the new L2 CA does not go there, and the key of a root never leaves that process but for its file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rop_pki.authority import sign_intermediate
+from rop_pki.authority import create_root, cross_sign, sign_intermediate
 from rop_pki.confined import confine
 from rop_pki.facts import PkiError
 
@@ -23,7 +23,7 @@ TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A certificate of an L2 CA. `root` and `public` are PEM, `start` epoch seconds."""
+    """A certificate of an L2 CA. `root_key` is a path, `root` and `public` are PEM, `start` epoch seconds."""
 
     root_key: str
     root: str
@@ -32,13 +32,53 @@ class Wanted:
     start: float
     generation: int
 
+    def carry_out(self) -> bytes:
+        """In the process that holds the key."""
+        key, start = Path(self.root_key).read_bytes(), datetime.fromtimestamp(self.start, UTC)
+        return sign_intermediate(key, self.root.encode(), self.public.encode(), self.host, start, self.generation)
 
-def sign_apart(wanted: Wanted) -> bytes:
+
+@dataclass(frozen=True, slots=True)
+class RootWanted:
+    """A new root. Its key is written to the path `root_key`, where no file may be; `start` is epoch seconds."""
+
+    root_key: str
+    start: float
+    generation: int
+
+    def carry_out(self) -> bytes:
+        """In the process that makes the key."""
+        key, certificate = create_root(datetime.fromtimestamp(self.start, UTC), self.generation)
+        descriptor = os.open(self.root_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        return certificate
+
+
+@dataclass(frozen=True, slots=True)
+class CrossWanted:
+    """The root `other` signed by the root whose key is at the path `root_key`. Certificates are PEM."""
+
+    root_key: str
+    root: str
+    other: str
+
+    def carry_out(self) -> bytes:
+        """In the process that holds the key."""
+        return cross_sign(Path(self.root_key).read_bytes(), self.root.encode(), self.other.encode())
+
+
+_ORDERS = {order.__name__: order for order in (Wanted, RootWanted, CrossWanted)}
+
+
+def sign_apart(wanted: Wanted | RootWanted | CrossWanted) -> bytes:
     """The certificate, PEM. Blocks. Raises PkiError."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "rop_pki.ceremony"],
-            input=json.dumps(asdict(wanted)),
+            input=json.dumps({"order": type(wanted).__name__, **asdict(wanted)}),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -56,11 +96,8 @@ def main() -> None:
     """The process that holds the key."""
     try:
         confine()
-        wanted = Wanted(**json.loads(sys.stdin.read()))
-        start = datetime.fromtimestamp(wanted.start, UTC)
-        key = Path(wanted.root_key).read_bytes()
-        root, public = wanted.root.encode(), wanted.public.encode()
-        made = sign_intermediate(key, root, public, wanted.host, start, wanted.generation)
+        told = json.loads(sys.stdin.read())
+        made = _ORDERS[told.pop("order")](**told).carry_out()
     except (PkiError, OSError) as failure:
         print(failure, file=sys.stderr)
         sys.exit(1)

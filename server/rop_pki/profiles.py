@@ -87,6 +87,16 @@ def root_extensions(key: ec.EllipticCurvePublicKey) -> list[Extension]:
     ]
 
 
+def cross_extensions(own: x509.SubjectKeyIdentifier, issuer: x509.SubjectKeyIdentifier) -> list[Extension]:
+    """A root CA signed by another root: what it signed is found by its key id, whoever is trusted."""
+    return [
+        (own, False),
+        (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), False),
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (_usage(key_cert_sign=True, crl_sign=True), True),
+    ]
+
+
 def intermediate_extensions(
     key: ec.EllipticCurvePublicKey, issuer: x509.SubjectKeyIdentifier, host: str
 ) -> list[Extension]:

@@ -99,17 +99,14 @@ class Server:
         self.hub = Hub(settings, book, book, CLOCK)
         self.enrolment = Enrolment(settings, book, book, CLOCK, self._sign)
         self.devices = DeviceService(self.hub, self.enrolment)
-        self._root_pem = site.root_pem.decode()
-        self._ca_hash = ca_hash(site.root_pem)
-        book.root_sha256 = site.authority.root_fingerprint
+        self._tell_root()
         self.certificates = Certificates(site, self._note, self._refuse_issuers)
         ports = {name: config.port(name) for name in DEVICE_PORTS}
         self._inherited = inherited or Inherited()
         sockets = open_device_sockets(bind, ports, self._inherited)
         self.relay = Relay(CLOCK.monotonic, lambda: self.control.effective.seconds("timeout.streamTimeout"))
-        self.ports = DevicePorts(
-            sockets, self.hub, self.enrolment, self.certificates.tls, lambda: self._root_pem, relay=self.relay
-        )
+        devices = (self.hub, self.enrolment, self.certificates.contexts)
+        self.ports = DevicePorts(sockets, *devices, lambda: self._root_pem, relay=self.relay)
         wiring = Wiring(self.devices, self.relay, lambda: self.control.effective, CLOCK, self.hub.hold_awake)
         self.play = PlaySessions(wiring)
         self.rtsp = RtspService(self.play, CLOCK)
@@ -145,10 +142,23 @@ class Server:
         self._certificate_due = CLOCK.monotonic() + CERTIFICATE_CHECK
 
     def _assemble_rotations(self) -> dict[Item, KeptItem]:
+        self.certificates.addresses_of = self.book.addresses
+        self.certificates.root_changed = self._root_changed
         return assemble_rotations(
             *(self.rotation_file, self.book, lambda: self.control.effective, self.control.put_keys),
-            *(self.hub.key_turns, self.certificates, CLOCK.wall, self._rotated),
+            *(self.hub.key_turns, self.certificates, self.enrolment.drain, self.hub.reconnect),
+            *(CLOCK.wall, self._rotated),
         )
+
+    def _tell_root(self) -> None:
+        """What new devices are told to pin."""
+        self._root_pem = self.site.root_pem.decode()
+        self._ca_hash = ca_hash(self.site.root_pem)
+        self.book.root_sha256 = self.site.authority.root_fingerprint
+
+    def _root_changed(self) -> None:
+        self.control.root_changed()
+        self._tell_root()
 
     def _manage_app(self, backing: BackupControl, client_report: ClientReport) -> web.Application:
         return build_manage_app(
@@ -334,7 +344,7 @@ class Server:
         self.book.note(type_, None, data, CLOCK.wall())
 
     def _sign(self, uid: str, days: float) -> SignedCertificate:
-        made = self.site.authority.device_certificate(uid, days, utc_now())
+        made = self.certificates.authority_for(uid).device_certificate(uid, days, utc_now())
         return SignedCertificate(
             serial=made.serial,
             issuer=made.issuer_key_id,

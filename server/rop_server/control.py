@@ -211,6 +211,13 @@ class SiteControl:
         self._boot = boot
         self._take(changed, self.ours)
 
+    def root_changed(self) -> None:
+        """The site has another root now: it starts under no other one. Raises OSError."""
+        now = self._site.authority.root_fingerprint
+        self.ours = replace(self.ours, root_sha256=now)
+        self._boot_ours = replace(self._boot_ours, root_sha256=now)
+        rop_settings.save(self._site.directory.rop, self.ours)
+
     async def reload(self) -> ApplyResult:
         """Take config.json and rop.json as they are. Raises ConfigError, then nothing is changed."""
         current = configs.load(self._site.directory.config)

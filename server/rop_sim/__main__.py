@@ -167,7 +167,7 @@ def _own(address: str, asker: str) -> str:
 def _request(command: str, value: str | None) -> dict[str, Any]:
     switch = {"on": True, "off": False}
     match command, value:
-        case (("status" | "disconnect" | "reset" | "clear-faults"), None):
+        case (("status" | "disconnect" | "reset" | "renew" | "clear-faults"), None):
             return {"do": command}
         case "alarm", _:
             return {"do": "alarm", "type": value or "people"}
@@ -197,7 +197,7 @@ def ctl(state: Path, command: str, value: str | None) -> None:
 
     \b
     COMMAND: status, alarm [TYPE], set-name NAME, set-alarm on|off, set-pir JSON, set-battery PERCENT,
-             set-wifi SSID, set-fault NAME[=NUMBER], clear-faults, disconnect, reset
+             set-wifi SSID, set-fault NAME[=NUMBER], clear-faults, disconnect, renew, reset
     Example:  ropsim ctl --state /tmp/cam set-name Garden
     """
     try:

@@ -257,6 +257,14 @@ class Camera:
         self.log("certificate", until=int(renewed.certificate_life()[1]))
         return True
 
+    async def renew(self) -> bool:
+        """As if the certificate had come to its end; True when there is a new one and it is registered."""
+        if self.identity is None or not await self.renew_if_due(self.identity.certificate_life()[1]):
+            return False
+        self._must_register = False
+        await self._register_quietly()
+        return not self._must_register
+
     def _keep(self, old: Identity, new: Identity) -> Identity:
         """Store what came of the old identity, unless a reset or another set-up has replaced it meanwhile."""
         if self.identity is old:

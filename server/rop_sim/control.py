@@ -50,6 +50,9 @@ async def perform(camera: Camera, request: dict[str, Any]) -> dict[str, Any]:
             camera.faults.clear()
         case {"do": "disconnect"}:
             camera.disconnect()
+        case {"do": "renew"}:
+            if not await camera.renew():
+                raise ControlError("not renewed: see device.log")
         case {"do": "reset"}:
             camera.reset()
         case _:

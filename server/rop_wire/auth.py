@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import string
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 UID = re.compile(r"[A-Z0-9]{16}")
@@ -119,6 +120,11 @@ class CodeTable:
         """How often the code was accepted."""
         entry = self._entries.get(code)
         return entry.used if entry else 0
+
+    def ends(self, now: float, spent: Container[str] = ()) -> float:
+        """Seconds until the last code expires, `spent` ones apart; 0 when there is none."""
+        left = (entry.expires - now for code, entry in self._entries.items() if code not in spent)
+        return max(0.0, max(left, default=0.0))
 
     def purge(self, now: float, keep: float = 300.0) -> list[str]:
         """Forget codes that expired more than `keep` seconds ago; the UIDs whose codes were never used."""

@@ -164,6 +164,7 @@ REASONS: Mapping[str, str] = {
     "ServerGoing": "The RopServer is being deleted.",
     "ServerNotFound": "The RopServer named by serverRef does not exist in this namespace.",
     "ServerNotReady": "The RopServer is not reachable; its conditions say why.",
+    "SessionsOpen": "Set-up sessions that name the present root are open; none begins until they have ended.",
     "SetUp": "The camera was handed over and has connected.",
     "Soaking": "The wave is watched for its soak time before the next one begins.",
     "Starting": "The server is starting.",

@@ -89,6 +89,9 @@ def _next(situation: Situation, spec: KeyRotationSpec, state: RotationFacts) -> 
     if order.step == "Retire" and order.acknowledged is None and spec.retire.when == "Manual":
         message = f"waits for spec.acknowledge {_entry(spec, state)} on the RopServer"
         return replace(here, reason="AcknowledgementMissing", message=message, held=True)
+    if order.step == "Canary" and spec.canary and not order.canary:
+        message = "no Camera of spec.canary exists on this server; make one, or set spec.abort and begin anew"
+        return replace(here, reason="CanaryLost", message=message, held=True)
     if here.phase in ("Rolling", "Canary") and state.done < state.total and order.acknowledged is None:
         return replace(here, reason="Rolling", message=f"{state.done} of {state.total} devices have it")
     return replace(here, actions=(order,))

@@ -17,6 +17,7 @@ from rop_data.archive.items import (
     included,
     keys_digest,
     kind,
+    root_key_paths,
 )
 from rop_data.config import Config, ConfigError, parse
 from rop_data.layout import DataDir
@@ -77,9 +78,9 @@ def observe(directory: DataDir, includes: Sequence[Include] = ()) -> Live:
         for path in wanted
         if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
     }
-    key = certs.root_ca / "key.pem"
+    keys = b"".join(path.read_bytes() for path in root_key_paths(certs) if path.is_file())
     rows = _read_rows(directory.state)
-    critical = _digest(files | included(includes), key.read_bytes() if key.is_file() else None, rows)
+    critical = _digest(files | included(includes), keys or None, rows)
     return Live(_generation(root / LEDGER, keys_digest(files)) if SIGNER in files else None, critical)
 
 

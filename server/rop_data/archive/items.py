@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,16 @@ LEDGER = "archive/ledger.json"
 ROTATION = "rotation.json"
 _DATABASES = {"state.db": "state", "alarms.db": "alarms"}
 _TABLES = frozenset({"device", "certificate", "denied", "token", "fact"})
+_KEYS = re.compile(rb".+?-----END [A-Z ]*PRIVATE KEY-----\s*", re.DOTALL)
 _SERIALS = frozenset({"serial", "index.txt", "crlnumber"})
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """File contents by path below the data directory; the root's key apart (None: not opened)."""
+    """File contents by path below the data directory; the root's key apart (None: not opened).
+
+    Beside a root of before or to come, `root_key` holds one key after the other, the one in use first.
+    """
 
     files: Mapping[str, bytes] = field(repr=False)
     root_key: bytes | None = field(repr=False)
@@ -73,12 +78,32 @@ def collect(directory: DataDir, includes: Sequence[Include] = ()) -> Items:
         if (root / name).is_file():
             files[name] = _copy_database(root / name)
     files |= included(includes)
-    key = (certificates(directory, config).root_ca / "key.pem").relative_to(root).as_posix()
-    items = Items(files, files.pop(key, None))
+    keys = root_key_paths(certificates(directory, config))
+    told = [files.pop(path.relative_to(root).as_posix(), b"") for path in keys]
+    items = Items(files, b"".join(told) if told[0] else None)
     identify(items)
     if items.root_key is None:
-        raise ArchiveError(Reason.ITEM_MISSING, f"{key} (the key of the root CA)")
+        raise ArchiveError(Reason.ITEM_MISSING, f"{keys[0].relative_to(root)} (the key of the root CA)")
     return items
+
+
+def root_key_paths(certs: CertDir) -> list[Path]:
+    """Keys of roots, the one in use first: only a recipient of scope All gets them."""
+    return [certs.root_ca / "key.pem", *sorted(certs.root.glob("ECC-*/Root/key.pem"))]
+
+
+def root_key_files(items: Items, in_use: str) -> dict[str, bytes]:
+    """Where each key of a root belongs; `in_use` is the path of the first. Raises ArchiveError."""
+    # Whatever precedes a key belongs to it: OpenSSL writes the curve before it.
+    first, *others = _KEYS.findall(items.root_key or b"")
+    found = {in_use: first}
+    certificates = {path: data for path, data in items.files.items() if path.endswith("/Root/ca.pem")}
+    for key in others:
+        path = next((path for path, data in certificates.items() if key_matches(data, key)), None)
+        if path is None:
+            raise ArchiveError(Reason.ITEM_MISSING, "the certificate of a root whose key is in the archive")
+        found[path.removesuffix("ca.pem") + "key.pem"] = key
+    return found
 
 
 def _paths(directory: DataDir, config: Config) -> Iterator[Path]:
@@ -140,9 +165,9 @@ def kind(path: str) -> str:
     folder = {"manage": "management", SECRETS: "secret", INCLUDED: "included"}.get(name.parts[0])
     if folder is not None:
         return folder
-    if name.parts[-2:-1] == ("Root",) and name.name == "ca.pem":
+    if name.parts[-3:-1] == ("ECC", "Root") and name.name == "ca.pem":
         return "rootCertificate"
-    if name.parts[-2:-1] == ("E1",) and name.name in ("ca.pem", "key.pem"):
+    if name.parts[-3:-1] == ("ECC", "E1") and name.name in ("ca.pem", "key.pem"):
         return "intermediateCertificate" if name.name == "ca.pem" else "intermediateKey"
     return "serials" if name.name in _SERIALS else "certificates"
 

@@ -11,6 +11,7 @@ from rop_data import atomic
 from rop_data.archive.container import Container, Opened, unpack
 from rop_data.archive.create import load
 from rop_data.archive.errors import ArchiveError, Reason
+from rop_data.archive.items import root_key_files
 from rop_data.archive.shelf import shelve
 from rop_data.archive.target import DirectoryTarget
 from rop_pki.envelope import Identities
@@ -90,7 +91,7 @@ def restore(
         )
     files = dict(opened.items.files)
     if opened.items.root_key is not None:
-        files[opened.identity.root_key_path] = opened.items.root_key
+        files |= root_key_files(opened.items, opened.identity.root_key_path)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.restore")
     _sweep(target)
     try:

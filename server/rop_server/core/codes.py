@@ -24,6 +24,8 @@ ADDRESSES_REMEMBERED = 4096
 # A camera that lost the answer asks again with the same code; nobody else may, and not for long.
 RETRY_S = 15.0
 RETRIES = 3
+# Whoever drains asks again after a while: no code is issued in between.
+DRAIN_MARGIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Enrolment:
         self._codes = auth.CodeTable()
         self._guesses = GuessLimiter()
         self._grants: dict[str, dict[str, _Grant]] = {}  # by UID, by code
+        self._paused_until = 0.0
 
     def issue_code(self, uid: str) -> IssuedCode:
         """A fresh short-term code for the UID. Raises `CallError` when it may not enrol."""
@@ -125,10 +128,21 @@ class Enrolment:
         if reason is not None:
             self._events.code(uid, "Refused", None, wall)
             raise CallError("auth_failed", reason)
+        pause = self._paused_until - self._clock.monotonic()
+        if pause > 0:
+            raise CallError("frequent_request", f"the root changes: no session for another {pause:.0f} s")
         life = self.settings.code_life
         code = self._codes.issue(uid, self._clock.monotonic(), life)
         self._events.code(uid, "Issued", None, wall)
         return IssuedCode(uid, code, wall + life)
+
+    def drain(self) -> float:
+        """Issue no code until the last one is used up or has expired; seconds until then at most."""
+        now = self._clock.monotonic()
+        spent = {code for own in self._grants.values() for code, each in own.items() if each.used_up}
+        left = self._codes.ends(now, spent)
+        self._paused_until = now + left + DRAIN_MARGIN_S if left else 0.0
+        return left
 
     def purge(self) -> None:
         """Forget old codes; codes never used are reported as expired."""

@@ -128,6 +128,11 @@ class Hub:
             if not self._of_device[device]:
                 del self._of_device[device]
 
+    def reconnect(self, uid: str) -> None:
+        """End the connections of a device, which comes again."""
+        for connection in self.connections_of(uid):
+            connection.close("reconnect")
+
     def connections_of(self, uid: str) -> list[Connection]:
         """Every connection that proved this UID, with or without a handshake so far."""
         return [each for each in self.open if each.uid == uid]

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from rop_data import roots
 from rop_data.gateway import GatewaySettings
 from rop_data.store import Site
 from rop_pki import PkiError, inspect
@@ -74,6 +75,7 @@ class GatewayPart:
             raise PkiError("rop.gateway.hosts names no gateway")
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
         chain = self._site.authority.gateway_certificate(csr_pem.encode(), self._settings.hosts, days, now)
+        chain += roots.crosses(self._site.certs)  # its clients too may know a root of before only
         told = inspect(chain)
         self._note("gateway.certificate", {"serial": told.serial, "notAfter": told.not_after.timestamp()})
         log.info("certificate", message="signed", serial=told.serial)

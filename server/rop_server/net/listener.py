@@ -121,9 +121,9 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """`context` yields the TLS context for the next connection; `turns` are shared by all ports."""
+    """`context` yields the TLS context for a connection from this address; `turns` are shared by all ports."""
 
-    context: Callable[[], ssl.SSLContext]
+    context: Callable[[str], ssl.SSLContext]
     turns: Turns
 
 
@@ -259,7 +259,7 @@ class Listener:
         try:
             await self._connect(
                 arrival,
-                ssl=tls.context(),
+                ssl=tls.context(arrival.address),
                 ssl_handshake_timeout=TLS_HANDSHAKE_LIMIT,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_LIMIT,
             )

@@ -60,14 +60,17 @@ def open_device_sockets(
 
 
 class DevicePorts:
-    """Serves devices on 61000, 61001, 61002, 61003, 61005, 61006 and 61007."""
+    """Serves devices on 61000, 61001, 61002, 61003, 61005, 61006 and 61007.
+
+    `tls` yields the contexts for a connection from an address.
+    """
 
     def __init__(
         self,
         sockets: Mapping[str, socket.socket],
         hub: Hub,
         enrolment: Enrolment,
-        tls: TlsContexts,
+        tls: Callable[[str], TlsContexts],
         root_pem: Callable[[], str],
         gate: Gate | None = None,
         relay: Relay | None = None,
@@ -97,7 +100,8 @@ class DevicePorts:
             return StreamTcpLine(hub, self.relay, address, ticket)
 
         self.turns = Turns()
-        plain, mutual = Tls(lambda: tls.plain, self.turns), Tls(lambda: tls.mutual, self.turns)
+        plain = Tls(lambda address: tls(address).plain, self.turns)
+        mutual = Tls(lambda address: tls(address).mutual, self.turns)
         factories: dict[str, tuple[ProtocolFactory, Tls | None]] = {
             "getCAHttps": (authority, plain),
             "getCertHttps": (certificates, plain),

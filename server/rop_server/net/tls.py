@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,22 +24,43 @@ from rop_wire.auth import valid_uid
 class TlsContexts:
     """One context for services without, one for services with client certificates.
 
-    `renew` changes the live contexts: the next handshake has the new chain, open sessions go on.
+    `renew` changes the live contexts: the next handshake has the new chain, open sessions go on. `roots` are the
+    anchors for client certificates, PEM.
     """
 
-    def __init__(self, chain_pem: bytes, key_pem: bytes, root_pem: bytes) -> None:
+    def __init__(self, chain_pem: bytes, key_pem: bytes, roots: Sequence[bytes]) -> None:
         self.plain = _context()
         self.mutual = _context()
-        self.mutual.verify_mode = ssl.CERT_REQUIRED
-        self.mutual.load_verify_locations(cadata=root_pem.decode("ascii"))
+        self._roots: tuple[bytes, ...] = ()
+        self._presented = (chain_pem, key_pem)
         self.renew(chain_pem, key_pem)
+        self.trust(roots)
 
     def renew(self, chain_pem: bytes, key_pem: bytes) -> None:
         """Present this server certificate (leaf and L2 CA) from the next handshake on."""
-        # The ssl module takes file names only; the key must not touch a disk for that.
-        with _MemoryFile(chain_pem) as chain, _MemoryFile(key_pem) as key:
-            for context in (self.plain, self.mutual):
-                context.load_cert_chain(chain, key)
+        self._presented = (chain_pem, key_pem)
+        for context in (self.plain, self.mutual):
+            _present(context, chain_pem, key_pem)
+
+    def trust(self, roots: Sequence[bytes]) -> None:
+        """Accept client certificates under these roots from the next handshake on.
+
+        No anchor can be taken out of a context, and a session of before could be resumed in it: without one of
+        those of before there is a fresh context.
+        """
+        if set(self._roots) - set(roots) or not self._roots:
+            self.mutual = _context()
+            self.mutual.verify_mode = ssl.CERT_REQUIRED
+            _present(self.mutual, *self._presented)
+        self._roots = tuple(roots)
+        for root in roots:
+            self.mutual.load_verify_locations(cadata=root.decode("ascii"))
+
+
+def _present(context: ssl.SSLContext, chain_pem: bytes, key_pem: bytes) -> None:
+    # The ssl module takes file names only; the key must not touch a disk for that.
+    with _MemoryFile(chain_pem) as chain, _MemoryFile(key_pem) as key:
+        context.load_cert_chain(chain, key)
 
 
 class _MemoryFile:

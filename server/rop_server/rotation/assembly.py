@@ -12,12 +12,13 @@ from rop_server.rotation.devicekey import DeviceKeyRotation
 from rop_server.rotation.intermediate import IntermediateRotation, Issuing
 from rop_server.rotation.item import Item
 from rop_server.rotation.kept import KeptItem, Note, Put
+from rop_server.rotation.root import Rooting, RootRotation
 from rop_server.rotation.servercert import Presenting, ServerCertificateRotation
 from rop_server.rotation.signkey import SignKeyRotation
 from rop_server.state.book import FactsBook
 
 
-class Certificates(Presenting, Issuing, Protocol):
+class Certificates(Presenting, Issuing, Rooting, Protocol):
     """The certificates of a running server."""
 
 
@@ -28,11 +29,17 @@ def assemble(
     put: Put,
     turns: KeyTurns,
     server: Certificates,
+    drain: Callable[[], float],
+    reconnect: Callable[[str], None],
     clock: Callable[[], float],
     note: Note,
 ) -> dict[Item, KeptItem]:
-    """Every item, after what a crash left was finished. `config` is the one in force, `put` changes it."""
+    """Every item, after what a crash left was finished. `config` is the one in force, `put` changes it.
+
+    `drain` and `reconnect`: see `RootRotation`.
+    """
     items: list[KeptItem] = [
+        RootRotation(file, book, server, drain, reconnect, clock, note),
         DeviceKeyRotation(file, book, config, put, turns, clock, note),
         SignKeyRotation(file, book, config, put, clock, note),
         IntermediateRotation(file, book, server, clock, note),

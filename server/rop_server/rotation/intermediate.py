@@ -48,8 +48,8 @@ class Issuing(Protocol):
         """The other one gets a name of its own; its key is kept."""
         ...
 
-    def refuse_issuers(self, key_ids: frozenset[str]) -> None:
-        """Certificates of these are accepted no more; connections that showed one end."""
+    def refuse_issuers(self, item: str, key_ids: frozenset[str]) -> None:
+        """What this item refuses: certificates of these are accepted no more; connections that showed one end."""
         ...
 
 
@@ -83,6 +83,10 @@ class IntermediateRotation(KeptItem):
 
     async def _make(self, order: Order) -> None:
         """Sign in another process and thread; connections go on meanwhile."""
+        if self._file.get(Item.ROOT).target is not None:
+            raise RotationRefused(
+                "wrong_phase", "the root is being replaced, and its L2 CA with it; wait for that"
+            )
         if not self._server.root_key_present:
             raise RotationRefused("root_sealed", "the root's key is not on this server, and must sign the L2 CA")
         try:
@@ -104,7 +108,7 @@ class IntermediateRotation(KeptItem):
             self._move(order, data)
         elif order.step is Step.RETIRE:
             self._move(order, {"others": [], "retired": [*retired, *others, data["old"]]})
-            self._server.refuse_issuers(frozenset(self.progress.data["retired"]))
+            self._server.refuse_issuers(self.item, frozenset(self.progress.data["retired"]))
             self._server.put_issuer_away()
         elif "old" in data:
             self._move(order, {"others": [*others, data["new"]], "retired": retired, "wanted": data["old"]})
@@ -119,7 +123,7 @@ class IntermediateRotation(KeptItem):
 
     def recover(self) -> None:
         self._make_so()
-        self._server.refuse_issuers(frozenset(self.progress.data.get("retired", ())))
+        self._server.refuse_issuers(self.item, frozenset(self.progress.data.get("retired", ())))
 
     def _holders(self) -> tuple[list[str], int]:
         """A certificate that we did not issue is of the old one: its issuer was not told."""

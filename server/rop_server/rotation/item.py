@@ -81,7 +81,7 @@ class Order:
 
 class RotationRefused(Exception):
     """A step that is not taken; nothing was changed. `symbol`: `generation_gap`, `wrong_phase`, `backup_required`,
-    `root_sealed`, `canary_lost`, `still_needed`, `invalid_config`, `not_supported`.
+    `root_sealed`, `canary_lost`, `sessions_open`, `still_needed`, `invalid_config`, `not_supported`.
     """
 
     def __init__(self, symbol: str, message: str) -> None:

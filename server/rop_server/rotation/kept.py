@@ -11,7 +11,7 @@ from rop_data.config import ConfigError
 from rop_data.rotations import IDLE, Progress, RotationFile
 from rop_server.rotation.item import PHASE_AFTER, Item, Order, RotationRefused, RotationState, Step, due
 
-_MOVING = (PHASE_AFTER[Step.ROLL], PHASE_AFTER[Step.OBSERVE])
+_MOVING = (PHASE_AFTER[Step.CANARY], PHASE_AFTER[Step.ROLL], PHASE_AFTER[Step.OBSERVE])
 Put = Callable[[Mapping[str, Any]], None]
 """Writes members of config.json and puts them in force, whole. Raises ConfigError, then nothing is changed."""
 

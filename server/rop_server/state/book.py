@@ -138,6 +138,12 @@ class FactsBook:
         """The facts of one device; not to be changed by the caller."""
         return self._records.get(uid)
 
+    def addresses(self, uid: str) -> tuple[str | None, ...]:
+        """Where a device was last, by any of its connections."""
+        record = self._records.get(uid)
+        known = record.certificate if record is not None else None
+        return () if record is None else (record.address, known.address if known is not None else None)
+
     def states(self) -> Counter[str]:
         """How many devices are in each state."""
         return Counter(record.state for record in self._records.values())

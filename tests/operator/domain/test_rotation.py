@@ -120,6 +120,14 @@ def test_the_rest_waits_until_the_canaries_have_it(run: Run, a_camera: Any) -> N
     assert run.order.step == "Roll"
 
 
+def test_canaries_of_whom_none_exists_hold_the_rest(run: Run, a_camera: Any) -> None:
+    run.spec(canary={"cameras": ["yard"]}).at("CrossSigned")
+    run.settle()
+    assert run.condition("Progressing") == ("False", "CanaryLost")
+    run.site.cameras = [a_camera("yard", "952700010000YARD")]
+    assert run.order.step == "Canary"
+
+
 def test_nothing_is_observed_before_all_have_it_unless_the_old_one_is_given_up(run: Run) -> None:
     run.at("Rolling", done=3, total=10)
     assert run.step is not None

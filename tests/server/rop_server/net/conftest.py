@@ -148,8 +148,8 @@ class Site:
         self.devices = DeviceService(self.hub, self.enrolment)
         server = authority.server_certificate(90, 30, datetime.now(UTC))
         self.root_pem = authority.root_pem.decode()
-        self.tls = TlsContexts(server.chain_pem, server.key_pem, authority.root_pem)
-        self.net = DevicePorts(sockets, self.hub, self.enrolment, self.tls, lambda: self.root_pem, gate)
+        self.tls = TlsContexts(server.chain_pem, server.key_pem, [authority.root_pem])
+        self.net = DevicePorts(sockets, self.hub, self.enrolment, lambda _: self.tls, lambda: self.root_pem, gate)
         self.cameras: list[Any] = []
         self._ticking: asyncio.TimerHandle | None = None
         self._tick()

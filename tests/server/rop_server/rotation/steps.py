@@ -40,7 +40,7 @@ class Opened:
         certificates = Certificates(self.site, lambda *_: None, lambda _: None)
         self.items = assemble(
             *(self.file, self.book, lambda: self.control.effective, self.control.put_keys, turns),
-            *(certificates, time.time, lambda *_: None),
+            *(certificates, lambda: 0.0, lambda _: None, time.time, lambda *_: None),
         )
 
     def __enter__(self) -> Opened:
@@ -62,6 +62,8 @@ class Opened:
             return config.sign_key, {config.sign_key, *old_sign_keys(self.file, config.sign_key)}
         if item == "ServerCertificate":
             return self.site.server_chain_pem, {self.site.server_chain_pem}
+        if item == "Root":
+            return self.site.authority.root_fingerprint, {self.site.authority.root_fingerprint}
         if item == "Intermediate":
             return self.site.authority.issuer_key_id, {self.site.authority.issuer_key_id}
         known = {**retired_device_keys(self.file), **config.device_keys}

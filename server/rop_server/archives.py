@@ -223,7 +223,8 @@ def sheet_command(archive: Path) -> None:
     Example: rop-server archive sheet FILE > recovery.html
     """
     with _errors():
-        click.echo(sheet.render(load(archive).header, archive.resolve().parent))
+        folder = archive.resolve().parent
+        click.echo(sheet.render(load(archive).header, (str(folder),), folder))
 
 
 @click.command("restore")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rop_data import sinks as stored
+from rop_data.archive import container, sheet, shelf
 from rop_data.archive import policy as policies
-from rop_data.archive import shelf
 from rop_data.archive.create import prefix_of
 from rop_data.archive.errors import ArchiveError, Reason
 from rop_data.archive.items import SECRETS
@@ -183,6 +184,19 @@ class BackupControl:
         """The bytes of an archive, as the target has them. Raises Unknown and ArchiveError."""
         place = self._named(name, target)
         return await offload(lambda: self._read(place, name))
+
+    async def sheet(self) -> str:
+        """The recovery sheet of the newest archive, HTML. Raises Unknown and ArchiveError."""
+        places = list(self._policy.targets if self._policy else ())
+        known = [(told.last, place) for place in places if (told := self._stock.record.targets.get(place.name))]
+        found = [(last.created, last.name, place) for last, place in known if last is not None]
+        if not found:
+            raise Unknown("archive", "no archive is stored yet")
+        _, name, place = max(found, key=lambda each: each[:2])
+        data = await offload(lambda: self._read(place, name))
+        folders = [Path(each.directory) for each in places if each.directory is not None]
+        shown = [each.shown for each in places]
+        return sheet.render(container.read(data).header, shown, folders[0] if folders else None)
 
     async def verify(self, name: str, target: str) -> dict[str, Any]:
         """Read an archive back once more. Raises Unknown, and ArchiveError when it is not whole or not ours."""

@@ -1,15 +1,16 @@
 """Client of the management interface `/manage/v1`: everything the engine does with a server of ours."""
 
+import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
-from rop_operator.adapters.fleet_transport import Transport
+from rop_operator.adapters.fleet_questions import asked
+from rop_operator.adapters.fleet_transport import Transport, decoded
 from rop_operator.api.facts import (
     BackupFacts,
     BackupRunFacts,
@@ -31,6 +32,8 @@ ROOT = "/manage/v1"
 POLL_SECONDS = 50
 CODE_SECONDS = 60.0
 DEVICE_CALL_TIMEOUT = 75.0
+# An archive on a slow target.
+QUESTION_TIMEOUT = 120.0
 # A file of firmware over a slow line.
 FILE_TIMEOUT = 1800.0
 
@@ -210,26 +213,14 @@ class ManagementServer:
 
     async def ask(self, question: Question) -> Mapping[str, Any]:
         """One call of those that a person may make."""
-        given = dict(question.arguments)
-        match question.verb:
-            case "Alarms":
-                return await self._get("/alarms")
-            case "DeadAlarms":
-                return await self._call("GET", "/alarms/dead", query=given)
-            case "ReplayAlarms":
-                return await self._post("/alarms/replay", given)
-            case "Tokens":
-                return await self._get("/gateway/tokens")
-            case "Logs":
-                return await self._call("GET", "/logs", query=given)
-            case "Audit":
-                return await self._call("GET", "/audit", query=given)
-            case "MakeToken":
-                return await self._write("POST", "/gateway/tokens", given)
-            case "EndToken":
-                return await self._write(
-                    "DELETE", f"/gateway/tokens/{quote(str(given.get('name')), safe='')}", None
-                )
+        call = asked(question)
+        if call.raw:
+            status, raw = await self._transport.fetch(ROOT + call.path, call.query, QUESTION_TIMEOUT)
+            if status != 200:
+                raise refusal(status, decoded(raw), self._transport.where)
+            return {"data": base64.b64encode(raw).decode()}
+        send = self._write if call.fenced else self._call
+        return await send(call.method, call.path, query=call.query, body=call.body, timeout=QUESTION_TIMEOUT)
 
     async def rotations(self) -> Sequence[RotationFacts]:
         """Every item; none for a server of an older program."""

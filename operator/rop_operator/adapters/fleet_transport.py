@@ -152,10 +152,19 @@ class Transport:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise PortError("Unreachable", f"{self.where}: {_os_reason(error)}") from error
 
-    async def fetch(self, path: str, query: Mapping[str, str | int]) -> tuple[int, bytes]:
+    async def fetch(
+        self, path: str, query: Mapping[str, str | int], timeout: float = CALL_TIMEOUT
+    ) -> tuple[int, bytes]:
         """Status and bytes of a GET. Raises PortError."""
+        limit = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
         try:
-            async with self._open().get(self._base + path, params=query, allow_redirects=False) as answer:
+            async with self._open().get(
+                self._base + path,
+                params=query,
+                allow_redirects=False,
+                timeout=limit,
+                server_hostname=self._endpoint.server_name,
+            ) as answer:
                 return answer.status, await _bounded(answer)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise PortError("Unreachable", f"{self.where}: {_os_reason(error)}") from error

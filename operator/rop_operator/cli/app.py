@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from rop_operator.cli import (
+    backup,
     camera,
     device,
     firmware,
@@ -66,7 +67,15 @@ for _command in (
     ),
     *(device.snapshot, device.play, device.ptz, site.alarms, site.token, site.admit),
     *(lan.discover, lan.provision, qr.qr, inventory.export, camera.camera, profile.profile, write.secret),
-    *(firmware.firmware, firmware.rollout, pki.pki, logs.logs, support.support_bundle),
+    *(
+        firmware.firmware,
+        firmware.rollout,
+        pki.pki,
+        backup.backup,
+        backup.restore,
+        logs.logs,
+        support.support_bundle,
+    ),
 ):
     ropctl.add_command(_command)
 

@@ -15,7 +15,7 @@ from rop_operator.adapters.kube_api import APPLY, KubeApi, KubeError, load_crede
 from rop_operator.adapters.kube_secrets import REFERABLE, KubeSecrets
 from rop_operator.adapters.kube_store import document_of, moment, object_path
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
-from rop_operator.api.questions import Question
+from rop_operator.api.questions import AS_MANAGER, Question
 from rop_operator.api.registry import API_VERSION, GROUP, KINDS, VERSION, Kind, kind_of
 from rop_operator.cli.backend import Applied, ApplyRefused, Check, EventRow, Object, Refusal, ref_of
 from rop_operator.domain.deletion import deletion_refused
@@ -133,7 +133,7 @@ class ClusterBackend:
         """Straight from the server, in the name of its present manager."""
         client = await self._connect(server)
         try:
-            if isinstance(client, ManagementServer) and question.verb in ("MakeToken", "EndToken"):
+            if isinstance(client, ManagementServer) and question.verb in AS_MANAGER:
                 await client.act_for_manager()
             return await client.ask(question)
         finally:

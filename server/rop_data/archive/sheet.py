@@ -1,6 +1,7 @@
 """The recovery sheet: what a restore needs besides an archive and an identity. It holds no secret."""
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 import segno
@@ -19,7 +20,7 @@ archives and from the identities.</p>
 <section><h2>Signer</h2><p><code>{signer}</code></p>{signer_code}</section>
 <section><h2>Who can open the archives</h2><table><tr><th>Name</th><th>Scope</th><th>Public key</th></tr>
 {recipients}</table></section>
-<section><h2>Where the archives are</h2><p><code>{folder}</code></p></section>
+<section><h2>Where the archives are</h2><ul>{places}</ul></section>
 <section><h2>Restore</h2><p>Stop the old server first; two servers with one identity disturb each other.</p>
 <pre>{commands}</pre></section>
 </body></html>"""
@@ -34,14 +35,16 @@ def _code(text: str) -> str:
     return str(segno.make(text, error="m").svg_inline(scale=3))
 
 
-def render(header: Header, folder: Path) -> str:
-    """The sheet as one HTML page without anything to load. `folder`: where the archives are kept."""
+def render(header: Header, places: Sequence[str], folder: Path | None) -> str:
+    """The sheet as one HTML page without anything to load. `places`: where the archives are kept, for people;
+    `folder`: one of them on the machine itself, None: archives have to be brought first.
+    """
     rows = "".join(
         f"<tr><td>{html.escape(each.name)}</td><td>{html.escape(each.scope)}</td>"
         f"<td><code>{html.escape(each.key)}</code></td></tr>\n"
         for each in header.recipients
     )
-    commands = _COMMANDS.format(folder=folder, signer=header.signer, root=header.root_sha256)
+    commands = _COMMANDS.format(folder=folder or "FOLDER", signer=header.signer, root=header.root_sha256)
     return _PAGE.format(
         instance=html.escape(header.instance_id),
         generation=header.generation,
@@ -51,6 +54,6 @@ def render(header: Header, folder: Path) -> str:
         signer=header.signer,
         signer_code=_code(header.signer),
         recipients=rows,
-        folder=html.escape(str(folder)),
+        places="".join(f"<li><code>{html.escape(each)}</code></li>" for each in places),
         commands=html.escape(commands),
     )

@@ -68,6 +68,10 @@ class Backing(Protocol):
         """The bytes of an archive."""
         ...
 
+    async def sheet(self) -> str:
+        """The recovery sheet of the newest archive, HTML."""
+        ...
+
     async def verify(self, name: str, target: str) -> dict[str, Any]:
         """Read an archive back once more."""
         ...
@@ -166,6 +170,13 @@ class BackupOperations:
         except (Unknown, ArchiveError) as error:
             raise _refusal(error) from None
         return web.Response(body=data, headers={"Content-Type": "application/octet-stream"})
+
+    async def get_recovery_sheet(self, _request: web.Request) -> web.Response:
+        """What a restore needs besides an archive and an identity."""
+        try:
+            return web.Response(text=await self._backing.sheet(), content_type="text/html")
+        except (Unknown, ArchiveError) as error:
+            raise _refusal(error) from None
 
     async def verify_archive(self, request: web.Request) -> web.Response:
         """Read an archive back."""

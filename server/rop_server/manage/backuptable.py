@@ -94,6 +94,16 @@ BACKUP_OPERATIONS = (
         replies={404: NO_ARCHIVE, 409: NO_TARGET},
     ),
     Operation(
+        "GET",
+        "/backup/sheet",
+        "get_recovery_sheet",
+        "The recovery sheet as one HTML page to print: root, signer, recipients, where the archives are, the"
+        " commands of a restore. It holds no secret.",
+        "Observe",
+        content="text/html",
+        replies={404: "`archive_unknown`: none is stored yet.", 409: NO_TARGET},
+    ),
+    Operation(
         "POST",
         "/backup/archives/{name}/verify",
         "verify_archive",

@@ -24,6 +24,7 @@ from rop_operator.adapters.host_store import HostStore
 from rop_operator.adapters.image_store import ImageStore
 from rop_operator.adapters.lan import LIMITED_BROADCAST, NetworkLan, interfaces
 from rop_operator.adapters.log_lines import log_as_json
+from rop_operator.adapters.process_drills import ProcessDrills
 from rop_operator.adapters.process_gateways import ProcessGateways
 from rop_operator.adapters.process_runtime import ProcessRuntime
 from rop_operator.adapters.server_folder import folder_of
@@ -65,6 +66,7 @@ class Agent:
         self._store = HostStore(options.folder, self._database, watched=(options.secrets,))
         self._runtime = runtime_of(options)
         self._gateways = gateways_of(options)
+        self._drills = drills_of(options)
         lan = NetworkLan(
             options.lan_cidrs, options.discovery_address, options.discovery_port, options.allow_loopback
         )
@@ -81,6 +83,7 @@ class Agent:
             self._manager_id,
             gateways=self._gateways,
             images=self._images,
+            drills=self._drills,
         )
         self._runtime.changed = self._engine.look_at
         if self._gateways is not None:
@@ -119,6 +122,8 @@ class Agent:
             if self._options.stop_servers:
                 await self._runtime.stop_all()
             await self._runtime.close()
+            if self._drills is not None:
+                await self._drills.close()
             self._database.close()
 
     async def _until(self, stop: asyncio.Event, tasks: set[asyncio.Task[None]]) -> int:
@@ -157,6 +162,19 @@ def gateways_of(options: Options) -> ProcessGateways | None:
     root = options.state / "gateways"
     return ProcessGateways(
         root, options.gateway_command, lambda ref: folder_of(options.servers, ref) / "run" / "gateway"
+    )
+
+
+def drills_of(options: Options) -> ProcessDrills | None:
+    """What runs drills beside servers that are processes; units of systemd have units for them."""
+    if options.runtime == "systemd":
+        return None
+    return ProcessDrills(
+        options.state / "drills",
+        command_of(None, "rop-drill"),
+        options.server_command,
+        lambda ref: folder_of(options.servers, ref),
+        options.allow_loopback,
     )
 
 

@@ -10,6 +10,8 @@ from rop_operator.api.facts import (
     BackupRunFacts,
     DeviceFacts,
     Document,
+    DrillCamera,
+    DrillRun,
     FirmwareFacts,
     FleetEvent,
     Found,
@@ -21,7 +23,7 @@ from rop_operator.api.facts import (
     WriteResult,
 )
 from rop_operator.api.questions import Question
-from rop_operator.domain.plan import EnsureGateway, MakeArchive, RotateStep, StartUpgrade
+from rop_operator.domain.plan import EnsureGateway, MakeArchive, RotateStep, StartDrill, StartUpgrade
 
 
 class PortError(Exception):
@@ -254,6 +256,30 @@ class Gateways(Protocol):
 
     async def stop(self, ref: Ref) -> None:
         """Stop it; what it keeps stays."""
+        ...
+
+
+class Drills(Protocol):
+    """Runs recovery drills beside servers. They outlive the engine. PortError `DrillNotPossible`."""
+
+    async def camera(self, server: Ref) -> DrillCamera | None:
+        """The drill camera of this server."""
+        ...
+
+    async def enrol(self, server: Ref, keys: str) -> None:
+        """Enrol it, or enrol it again; the server need not run. `keys` is told again by `camera`."""
+        ...
+
+    async def run(self, server: Ref, id_: str) -> DrillRun | None:
+        """A drill that was begun; its report counts only when its signature holds."""
+        ...
+
+    async def start(self, server: Ref, order: StartDrill, place: Mapping[str, Any], identity: bytes) -> None:
+        """Begin a drill; the same id begins once. `place`: the target as the policy has it, with credentials."""
+        ...
+
+    async def stop(self, server: Ref, id_: str) -> None:
+        """End one that runs."""
         ...
 
 

@@ -19,6 +19,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "selector": {"matchLabels": {"place": "yard"}},
     },
     "RopBackup": {"serverRef": {"name": "home"}},
+    "RecoveryDrill": {"serverRef": {"name": "home"}},
 }
 
 

@@ -26,6 +26,8 @@ def _flat(node: Any, definitions: Mapping[str, Any]) -> Any:
     if "anyOf" in merged:
         kept = [option for option in merged.pop("anyOf") if option.get("type") != "null"]
         return _flat({**kept[0], **merged}, definitions)
+    if "const" in merged:  # a structural schema has enumerations only
+        merged["enum"] = [merged.pop("const")]
     default = merged.get("default")
     if default is None or isinstance(default, list | dict):
         merged.pop("default", None)

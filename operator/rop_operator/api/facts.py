@@ -287,6 +287,42 @@ class RotationFacts:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+class DrillReport(_Wire):
+    """What a drill found. Source: report of `rop-drill`, its signature verified. `archive` is a file name."""
+
+    result: Literal["Passed", "Failed"]
+    reason: str | None = None
+    message: str = ""
+    rto_seconds: float | None = None
+    rpo_seconds: float | None = None
+    started: datetime | None = None
+    archive: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrillRun:
+    """A drill that was begun. `step`: where it is. `report` None and not `Running`: it was killed, or ended with
+    `message`. `file`: where the signed report is.
+    """
+
+    state: Literal["Running", "Ended"]
+    step: str | None = None
+    report: DrillReport | None = None
+    file: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrillCamera:
+    """The virtual camera of drills. `keys`: what it depends on, as it was told then. `used`: a drill was begun
+    with it, so an archive knows it.
+    """
+
+    enrolled_at: datetime
+    keys: str
+    used: bool = False
+
+
 class UpgradeFacts(_Wire):
     """The newest upgrade of a device since its server started. `status` is a word of client-api 2.14, `before` the
     firmware text it had, `holder` in whose name.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rop_operator.api.backup_run import RopBackupSpec
 from rop_operator.api.base import Model
 from rop_operator.api.camera import CameraSpec
+from rop_operator.api.drill import RecoveryDrillSpec
 from rop_operator.api.firmware import FirmwareImageSpec
 from rop_operator.api.profile import CameraProfileSpec
 from rop_operator.api.rollout import FirmwareRolloutSpec
@@ -93,6 +94,7 @@ KINDS: tuple[Kind, ...] = (
             "CertificatesValid",
             "ConfigInSync",
             "BackedUp",
+            "DrillPassed",
             "GatewayReady",
             "FullyObserved",
         ),
@@ -188,6 +190,24 @@ KINDS: tuple[Kind, ...] = (
             Column("Server", ".spec.serverRef.name"),
             Column("Phase", ".status.phase"),
             Column("Progress", ".status.progress.summary"),
+            Column("Archive", ".status.observed.archive"),
+            *_END,
+        ),
+        conditions=(*_STATE, *_RUN),
+    ),
+    Kind(
+        kind="RecoveryDrill",
+        plural="recoverydrills",
+        singular="recoverydrill",
+        short_names=("drill",),
+        aliases=("drills",),
+        model=RecoveryDrillSpec,
+        status=RunStatus,
+        columns=(
+            Column("Server", ".spec.serverRef.name"),
+            Column("Phase", ".status.phase"),
+            Column("RTO", ".status.observed.rtoSeconds", "number"),
+            Column("RPO", ".status.observed.rpoSeconds", "number"),
             Column("Archive", ".status.observed.archive"),
             *_END,
         ),

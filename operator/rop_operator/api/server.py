@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rop_operator.api.backup import Backup
 from rop_operator.api.base import Model, ObjectName, SecretRef
+from rop_operator.api.drill import DrillPolicy
 from rop_operator.api.gateway import Gateway
 from rop_operator.api.kubernetes import Kubernetes
 from rop_operator.api.rules import Relation, Transition, between, fixed_presence, lasting, list_map, matching
@@ -293,6 +294,8 @@ class RopServerSpec(Model):
     """Lives of certificates."""
     backup: Backup | None = None
     """Archives of everything that cannot be made again. Left out: the server keeps the policy it has."""
+    drill: DrillPolicy | None = None
+    """What RecoveryDrills of this server need. Left out: there can be none."""
     gateway: Gateway | None = None
     """HTTPS and RTSPS for clients. Left out: clients use the server's own ports."""
     rtsp: Rtsp | None = None

@@ -6,8 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,6 +15,7 @@ import click
 
 from rop_operator.api.questions import Question
 from rop_operator.cli.backend import Backend
+from rop_operator.cli.drill import beside
 from rop_operator.cli.inventory import only_server
 from rop_operator.cli.show import print_data, print_table, safe
 from rop_operator.cli.target import Target, command, effective_namespace
@@ -283,8 +282,5 @@ def restore(arguments: tuple[str, ...]) -> None:
     Example: ropctl restore FILE --data DIR --identity key.txt --expect-signer HEX --expect-root SHA256
     Exit codes: those of `rop-server restore`; `ropctl restore --help` lists them.
     """
-    beside = Path(sys.argv[0]).absolute().with_name("rop-server")
-    program = str(beside) if beside.is_file() else shutil.which("rop-server")
-    if program is None:
-        raise click.ClickException("rop-server is not on this machine; install its package first")
-    os.execv(program, [program, "restore", *arguments])  # noqa: S606 - no shell, the words as they are
+    found = beside("rop-server")
+    os.execv(found, [found, "restore", *arguments])  # noqa: S606 - no shell, the words as they are

@@ -8,6 +8,7 @@ from rop_operator.domain.plan import (
     ApplyBackup,
     ApplyConfig,
     Discover,
+    EnrolDrillCamera,
     EnsureGateway,
     EnsureRuntime,
     HandOver,
@@ -20,7 +21,9 @@ from rop_operator.domain.plan import (
     RotateStep,
     SetAccess,
     SetFinalizer,
+    StartDrill,
     StartUpgrade,
+    StopDrill,
     StopGateway,
     StopRuntime,
     StoreImage,
@@ -93,6 +96,12 @@ def _describe_server(action: Action) -> str:
             return "stop the gateway; clients use the server's own ports again"
         case ReplaceLabels(labels=labels):
             return f"tell the server the labels of {_count(len(labels), 'camera')}"
+        case EnrolDrillCamera(replace=replace):
+            return "enrol the drill camera again" if replace else "enrol a drill camera"
+        case StartDrill(target=target):
+            return f"restore the newest archive of {target} in memory and let virtual cameras try it"
+        case StopDrill():
+            return "stop the drill"
         case MakeArchive(targets=names, retain=retain):
             kept = ", kept for ever" if retain == "Forever" else ""
             return f"make an archive of the keys on {', '.join(names) or 'every target'}{kept}"

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rop_operator.api.facts import DeviceFacts, Document, Ref, ServerFacts
-from rop_operator.api.parse import problems_of, without_nulls
+from rop_operator.api.parse import problems_of, server_spec, without_nulls
 from rop_operator.api.registry import kind_of
+from rop_operator.api.server import RopServerSpec
 from rop_operator.domain.conditions import Condition, merged, previous, timestamp
 from rop_operator.domain.plan import Action, Failed, Finding, Outcome, Wait
 
@@ -105,15 +106,25 @@ def problem(situation: Situation) -> Finding | None:
     return None
 
 
-def decide(situation: Situation, procedure: Procedure) -> Step | None:
-    """The next step; None when there is nothing to decide: an end, a deletion, or a problem."""
+def server_spec_of(situation: Situation) -> RopServerSpec | None:
+    """The spec of its RopServer, None when that is not there or not valid."""
+    document, kind = situation.server_document, kind_of("RopServer")
+    if document is None or kind is None or problems_of(kind, document.spec):
+        return None
+    return server_spec(document.spec)
+
+
+def decide(situation: Situation, procedure: Procedure, alone: bool = False) -> Step | None:
+    """The next step; None when there is nothing to decide: an end, a deletion, or a problem. `alone`: it goes on
+    while the server is away.
+    """
     document = situation.document
     if ended(document) or document.deleting is not None or problem(situation) is not None:
         return None
     phase = str(situation.status.get("phase") or PENDING)
     spec = situation.spec
     server = situation.server
-    if server is None or not server.reachable:
+    if not alone and (server is None or not server.reachable):
         return Step(phase, "ServerNotReady", "the server is not reachable", wait=NOT_READY_RETRY, held=True)
     step = procedure(situation)
     stopped = spec.suspend or _suspended(situation.server_document)

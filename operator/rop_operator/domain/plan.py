@@ -212,6 +212,31 @@ class MakeArchive(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolDrillCamera(Action):
+    """Make the virtual camera of drills. `keys`: what it depends on; `replace`: instead of the one there is."""
+
+    keys: str
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartDrill(Action):
+    """Drill with the newest archive of a target; the same `id` begins once. Times are seconds."""
+
+    id: str
+    target: str
+    timeout: float
+    max_age: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopDrill(Action):
+    """End a drill that runs."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something a person should know. `severity` is `Info`, `Warning` or `Error`."""
 

@@ -15,6 +15,7 @@ from rop_operator.domain.backup_run import preview as preview_backup
 from rop_operator.domain.camera import plan_camera
 from rop_operator.domain.config_map import MASK, desired_members
 from rop_operator.domain.departures import NOBODY, SETTLE, Departures, judge
+from rop_operator.domain.drill import preview as preview_drill
 from rop_operator.domain.firmware_image import preview_image
 from rop_operator.domain.operation import Situation, server_of
 from rop_operator.domain.plan import Plan, WriteSettings
@@ -31,6 +32,7 @@ PROCEDURES: Mapping[str, Callable[[Situation], Plan]] = {
     "KeyRotation": preview_rotation,
     "FirmwareRollout": preview_rollout,
     "RopBackup": preview_backup,
+    "RecoveryDrill": preview_drill,
 }
 Change = Literal["created", "configured", "unchanged"]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rop_operator.api.facts import Document, RotationFacts
-from rop_operator.api.parse import problems_of, server_spec
-from rop_operator.api.registry import kind_of
+from rop_operator.api.facts import RotationFacts
 from rop_operator.api.rotation import KeyRotationSpec
-from rop_operator.api.server import RopServerSpec
-from rop_operator.domain.operation import PENDING, Situation, Step, ended, problem
+from rop_operator.domain.operation import PENDING, Situation, Step, ended, problem, server_spec_of
 from rop_operator.domain.plan import Finding, Plan, RotateStep
 
 LOOK_AGAIN = 10.0
@@ -126,22 +123,15 @@ def _entry(spec: KeyRotationSpec, state: RotationFacts) -> str:
 
 def _may_be_lost(situation: Situation) -> bool:
     """Whether the RopServer says that its keys may be lost (a demo)."""
-    document = situation.server_document
-    if document is None or (spec := _server_spec(document)) is None:
-        return False
-    return spec.acknowledged("NoBackup", document.ref.name)
-
-
-def _server_spec(document: Document) -> RopServerSpec | None:
-    kind = kind_of("RopServer")
-    return None if kind is None or problems_of(kind, document.spec) else server_spec(document.spec)
+    document, spec = situation.server_document, server_spec_of(situation)
+    return document is not None and spec is not None and spec.acknowledged("NoBackup", document.ref.name)
 
 
 def _given_up(situation: Situation, spec: KeyRotationSpec, state: RotationFacts) -> str | None:
     """What the RopServer acknowledges to give up, None when it does not."""
     edge, value = _edge(spec, state)
-    document = situation.server_document
-    if document is None or not value or (server := _server_spec(document)) is None:
+    server = server_spec_of(situation)
+    if not value or server is None:
         return None
     return value if server.acknowledged(edge, value) else None
 

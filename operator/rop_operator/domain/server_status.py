@@ -11,6 +11,7 @@ from rop_operator.domain.backup import backup_condition, backup_status
 from rop_operator.domain.conditions import Condition, merged, timestamp
 from rop_operator.domain.config_map import public_members
 from rop_operator.domain.departures import judge
+from rop_operator.domain.drill import drill_condition
 from rop_operator.domain.gateway import gateway_condition, gateway_status
 from rop_operator.domain.plan import Done, Failed, Finding, Plan, ReplaceClaims, Wait
 from rop_operator.domain.server import (
@@ -128,12 +129,14 @@ def _conditions(snapshot: ServerSnapshot, plan: Plan, outcomes: Outcomes) -> lis
     backup = backup_condition(snapshot, outcomes)
     gateway = gateway_condition(snapshot, outcomes)
     front = [] if gateway is None else [gateway]
+    drilled = drill_condition(snapshot)
+    drills = [] if drilled is None else [drilled]
     parts = [accepted, serving, config, certificates, backup, *front]
     stuck = _stuck(hindrance, plan)
     ready = _ready(parts, stuck)
     busy = ready.message if ready.status != "True" else None
     state = state_conditions(ready, busy, stuck)
-    return [accepted, *state, serving, certificates, config, backup, *front, _observed(snapshot)]
+    return [accepted, *state, serving, certificates, config, backup, *drills, *front, _observed(snapshot)]
 
 
 def _told(finding: Finding) -> str:

@@ -157,6 +157,7 @@ class ServerSnapshot:
     manager_id: str = ""
     has_runtime: bool = True
     gateway_run: GatewayRun | None = None
+    drills: Sequence[Document] = ()
     problems: tuple[Problem, ...] = field(init=False, default=())
     parsed: RopServerSpec | None = field(init=False, default=None, repr=False)
 

@@ -7,9 +7,22 @@ from typing import Any, Protocol
 
 from rop_operator.api.facts import DeviceFacts, Found, Ref, Session
 from rop_operator.api.questions import Question
-from rop_operator.ports import Clock, Fleet, Gateways, Images, Lan, PortError, Runtime, Secrets, Server, Store
+from rop_operator.ports import (
+    Clock,
+    Drills,
+    Fleet,
+    Gateways,
+    Images,
+    Lan,
+    PortError,
+    Runtime,
+    Secrets,
+    Server,
+    Store,
+)
 from rop_operator.reconcile.backup_runs import BACKUP_RUNS
 from rop_operator.reconcile.cameras import Cameras
+from rop_operator.reconcile.drills import drills
 from rop_operator.reconcile.images import ImagesPart
 from rop_operator.reconcile.operations import Craft, Operations
 from rop_operator.reconcile.profiles import Profiles
@@ -26,11 +39,14 @@ WORKERS = 8
 GATHER_SECONDS = 0.2
 
 
-def crafts(store: Store, images: Images | None) -> Mapping[str, Craft]:
+def crafts(
+    store: Store, images: Images | None, secrets: Secrets, drills_port: Drills | None
+) -> Mapping[str, Craft]:
     """Every kind of run with what it brings."""
     return {
         "KeyRotation": ROTATIONS,
         "RopBackup": BACKUP_RUNS,
+        "RecoveryDrill": drills(secrets, drills_port),
         "FirmwareRollout": rollouts(store, images),
     }
 
@@ -49,8 +65,8 @@ class Part(Protocol):
 
 class Engine:
     """Reconciles documents, each kind by its part. `runtime` None: servers are not run here, `gateways` None:
-    gateways neither, `images` None: no firmware is kept here. `manager_id` is how this engine calls itself to
-    servers; it stays the same over restarts.
+    gateways neither, `images` None: no firmware is kept here, `drills` None: none are made here. `manager_id` is
+    how this engine calls itself to servers; it stays the same over restarts.
     """
 
     def __init__(
@@ -64,6 +80,7 @@ class Engine:
         manager_id: str,
         gateways: Gateways | None = None,
         images: Images | None = None,
+        drills: Drills | None = None,
     ) -> None:
         self._store = store
         self._lan = lan
@@ -91,7 +108,7 @@ class Engine:
             "CameraProfile": self._profiles,
             "FirmwareImage": ImagesPart(store, clock, images, self._image_changed),
         }
-        self._crafts = crafts(store, images)
+        self._crafts = crafts(store, images, secrets, drills)
         for kind, craft in self._crafts.items():
             part = Operations(store, clock, self._roster, craft, link_of, self._queue_server)
             self._parts[kind] = part

@@ -32,12 +32,14 @@ LOOK_AGAIN = 5.0
 @dataclass(frozen=True, slots=True)
 class Craft:
     """What a kind of run brings: `observe` what its procedure needs beside the common facts (PortError),
-    `procedure` decides the next step, `perform` carries out one action.
+    `procedure` decides the next step, `perform` carries out one action. `alone`: it goes on while the server is
+    away.
     """
 
     observe: Callable[[Document, Link], Awaitable[Any]]
     procedure: Procedure
     perform: Callable[[Situation, Action, Link], Awaitable[Outcome]]
+    alone: bool = False
 
 
 class Operations:
@@ -73,6 +75,8 @@ class Operations:
                 return None
             await put_when_different(self._store, stored, status)
             wait = _wait(step, outcomes)
+            if step is not None and step.end is not None and (server := server_of(document)) is not None:
+                self._server_due(server)  # its conditions tell how its runs ended
             if step is None or not _moved(step, outcomes):
                 break
             document = replace(stored, status=status)
@@ -82,7 +86,7 @@ class Operations:
         """One step. The journal is written before the actions it announces."""
         link = await self._link(document)
         situation = await self._situation(document, link)
-        step = decide(situation, self._craft.procedure)
+        step = decide(situation, self._craft.procedure, self._craft.alone)
         if step is None or not step.actions or link is None:
             return situation, step, ()
         announced = run_status(situation, step)
@@ -110,7 +114,9 @@ class Operations:
             server_document=await self._store.get(server) if server is not None else None,
             server=link.facts if link is not None else None,
         )
-        if link is None or link.facts is None or not link.facts.reachable or ended(document):
+        if link is None or link.facts is None or ended(document):
+            return plain
+        if not link.facts.reachable and not self._craft.alone:
             return plain
         cameras = [d for d in [await self._store.get(r) for r in self._roster.of_server(link.ref)] if d]
         try:

@@ -12,6 +12,7 @@ from rop_operator.domain.backup import desired_backup
 from rop_operator.domain.config_map import desired_members
 from rop_operator.domain.departures import judge
 from rop_operator.domain.gateway import desired_gateway
+from rop_operator.domain.operation import server_of
 from rop_operator.domain.plan import (
     Action,
     EnsureRuntime,
@@ -138,7 +139,16 @@ class Servers:
             devices=dict(link.devices) if link.listed else {},
             rivals=rivals,
             gateway_run=gateway,
+            drills=await self._drills(plain),
         )
+
+    async def _drills(self, snapshot: ServerSnapshot) -> list[Document]:
+        """RecoveryDrills of this server."""
+        if snapshot.spec.drill is None:
+            return []
+        server = snapshot.document.ref
+        found = await self._store.list("RecoveryDrill", server.namespace)
+        return [document for document in found if server_of(document) == server]
 
     async def _gateway_run(self, snapshot: ServerSnapshot) -> GatewayRun | None:
         """The gateway's process; beside a server that runs elsewhere none is run here."""

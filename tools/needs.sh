@@ -11,6 +11,7 @@ declare -A package=(
   [sslscan]=sslscan
   [faketime]=faketime
   [gnutls-cli]=gnutls-bin
+  [mkfs.ext4]=e2fsprogs
   [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 )
 if [ "${1:-}" = hosts ]; then

@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rop_operator.api.facts import Ref
-from rop_operator.api.registry import API_VERSION
+from rop_operator.api.durations import format_duration
+from rop_operator.api.facts import Document, FirmwareFacts, Ref
+from rop_operator.api.parse import problems_of
+from rop_operator.api.registry import API_VERSION, KINDS
 from rop_operator.cli.backend import Backend, Object, condition
+from rop_operator.cli.preview import document_of
 from rop_operator.cli.read import fetch
 from rop_operator.cli.show import print_data, print_table, safe
+from rop_operator.cli.sources import read_fleet
 from rop_operator.cli.target import EXIT_ERROR, Target, command, effective_namespace
+from rop_operator.domain.operation import Situation
+from rop_operator.domain.rollout import Seen
+from rop_operator.domain.rollout_forecast import REMEDIES, Forecast, forecast
+from rop_operator.domain.snapshot import server_ref
 from rop_operator.ports import PortError
 
 POLL = 1.0
 BLOCK = 1024 * 1024
 BAR = 30
+KIND = next(kind for kind in KINDS if kind.kind == "FirmwareRollout")
 
 
 @click.group("firmware")
@@ -112,6 +122,85 @@ async def status(backend: Backend, target: Target, name: str, watch: bool) -> in
         if not watch or found["end"] is not None:
             return EXIT_ERROR if found["end"] == "Failed" else 0
         await asyncio.sleep(POLL)
+
+
+@rollout.command("plan")
+@click.argument("name", required=False)
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="A rollout that is not applied yet.")
+@command
+async def plan(backend: Backend, target: Target, name: str | None, files: tuple[str, ...]) -> int:
+    """What a FirmwareRollout would do: its waves, who is left out and why, how many are dark at a time, windows.
+
+    Nothing is changed. Which cameras are drawn into which wave is settled when it is applied.
+
+    \b
+    Examples: ropctl rollout plan -f spring.yaml
+              ropctl rollout plan spring -o json
+    Exit codes: 0; 1 when it could not begin, or there is none; 64 usage.
+    """
+    namespace = await effective_namespace(backend, target)
+    document = await _planned(backend, namespace, name, files)
+    problems = problems_of(KIND, document.spec)
+    if problems:
+        raise PortError("Invalid", str(problems[0]))
+    found = forecast(await _situation(backend, document))
+    if target.output in ("json", "yaml"):
+        print_data(found.as_json(), target.output)
+    else:
+        _print_forecast(document.ref.name, found)
+    return EXIT_ERROR if any(each.severity == "Error" for each in found.findings) else 0
+
+
+async def _planned(backend: Backend, namespace: str, name: str | None, files: tuple[str, ...]) -> Document:
+    if (name is None) == (not files):
+        raise click.UsageError("give the name of a FirmwareRollout, or -f FILE")
+    if name is not None:
+        return document_of(await fetch(backend, Ref("FirmwareRollout", namespace, name)))
+    found = [each for each in read_fleet(files, namespace).documents if each.ref.kind == "FirmwareRollout"]
+    if len(found) != 1:
+        raise click.UsageError(f"-f must hold one FirmwareRollout; it holds {len(found)}")
+    return Document(found[0].ref, "", 1, found[0].spec, {})
+
+
+async def _situation(backend: Backend, document: Document) -> Situation:
+    """What the engine would decide from, without the server's folder of firmware."""
+    namespace, spec = document.ref.namespace, document.spec
+    server = Ref("RopServer", namespace, str(spec["serverRef"]["name"]))
+    home = document_of(await fetch(backend, server))
+    image = await backend.get(Ref("FirmwareImage", namespace, str(spec["imageRef"]["name"])))
+    cameras = [document_of(item) for item in await backend.list("Camera", namespace)]
+    devices = {device.uid: device for device in await backend.devices(server)}
+    seen = Seen(document_of(image) if image is not None else None, FirmwareFacts())
+    of_server = tuple(camera for camera in cameras if server_ref(camera) == server)
+    return Situation(document, datetime.now(UTC), home, None, of_server, devices, seen)
+
+
+def _print_forecast(name: str, found: Forecast) -> None:
+    click.echo(f"{safe(name)}: {safe(found.image)}, version {safe(found.version) or 'unknown'}")
+    for finding in found.findings:
+        click.echo(f"! {finding.reason}: {safe(finding.message)}")
+    rows = [
+        [
+            wave.name,
+            str(len(wave.cameras)),
+            str(wave.rounds),
+            format_duration(wave.soak_seconds),
+            "by spec.approvedWaves" if wave.approval else "by itself",
+            safe(", ".join(wave.cameras[:3]) + (" ..." if len(wave.cameras) > 3 else "")),
+        ]
+        for wave in found.waves
+    ]
+    print_table(["WAVE", "CAMERAS", "ROUNDS", "SOAK", "BEGINS", "NAMES"], rows)
+    for title, reasons in (("left out", found.refused), ("waits", found.waiting)):
+        for reason, names in reasons.items():
+            click.echo(f"{title}: {reason}: {safe(', '.join(names))}; {REMEDIES.get(reason, '')}")
+    if found.already:
+        click.echo(f"has it already: {safe(', '.join(found.already))}")
+    for group, number in found.dark.items():
+        click.echo(f"dark at a time: {safe(group)}: {number}, each {found.dark_seconds / 60:.0f} min at most")
+    click.echo(f"at most {format_duration(found.at_most_seconds)} when nobody is waited for")
+    if not found.window_open:
+        click.echo(f"no window is open; the next one opens {found.next_window or 'never'}")
 
 
 def summary(item: Object) -> dict[str, Any]:

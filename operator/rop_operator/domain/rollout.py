@@ -58,7 +58,7 @@ def roll(situation: Situation) -> Step:
     image = image_of(situation.seen.image)
     if image is None:
         return _held(situation, "ImageNotReady", "the FirmwareImage is not valid")
-    return _Round(situation, spec, image).step()
+    return Round(situation, spec, image).step()
 
 
 def file_name(image: FirmwareImageSpec) -> str:
@@ -89,7 +89,7 @@ def _hindrance(situation: Situation, spec: FirmwareRolloutSpec) -> Step | None:
     return None
 
 
-class _Round:
+class Round:
     """One decision. The record is moved by what is seen, then by what is begun."""
 
     def __init__(self, situation: Situation, spec: FirmwareRolloutSpec, image: FirmwareImageSpec) -> None:
@@ -195,7 +195,7 @@ class _Round:
                 return self._leave("Complete", self._summary(), "Complete")
             if index >= 0 and not self._advance(index):
                 return self._within(index)
-            self._begin(index + 1)
+            self.begin(index + 1)
 
     def _between(self, index: int) -> Step | None:
         """A wave that is good but must not be left yet, or one that must not begin."""
@@ -211,7 +211,8 @@ class _Round:
             return self._say("ApprovalPending", f"wave {wave.name} waits for spec.approvedWaves", held=True)
         return None
 
-    def _begin(self, index: int) -> None:
+    def begin(self, index: int) -> None:
+        """Draw the members of a wave."""
         wave, known = self.spec.waves[index], {n for w in self.record.waves for n in w}
         left = [n for n in self._order() if n not in known]
         size = _size(wave, len(self.taken), len(left)) if index < len(self.spec.waves) - 1 else 0
@@ -404,7 +405,7 @@ class _Round:
 class _Budget:
     """How many more may go dark, by group."""
 
-    def __init__(self, decision: _Round) -> None:
+    def __init__(self, decision: Round) -> None:
         budget = decision.spec.disruption_budget
         self._key, self._most = budget.group_by, budget.max_unavailable
         self._dark: dict[str, set[str]] = {}

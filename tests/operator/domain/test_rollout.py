@@ -10,6 +10,7 @@ from rop_operator.api.facts import DeviceFacts, Document, FirmwareFacts, Ref, Up
 from rop_operator.domain.operation import Situation, Step, decide, ended, run_status
 from rop_operator.domain.plan import Done, HoldUpgrades, StartUpgrade, StoreImage
 from rop_operator.domain.rollout import Seen, preview, roll
+from rop_operator.domain.rollout_forecast import forecast
 
 NOW = datetime(2026, 5, 4, 1, 0, 0, tzinfo=UTC)
 SHA = "ab" * 32
@@ -389,3 +390,55 @@ def test_nothing_selected_is_told(site: Site) -> None:
 def test_the_preview_tells_reboots(site: Site) -> None:
     (finding,) = preview(site.situation).findings
     assert "4 cameras" in finding.message
+
+
+# Forecast
+
+
+def test_a_forecast_draws_the_waves_that_the_rollout_then_has(site: Site) -> None:
+    for number in range(10):
+        site.camera(number)
+    site.spec(waves=[{"name": "first", "count": 2, "soak": "10m"}, {"name": "rest"}])
+    found = forecast(site.situation)
+    first, rest = found.waves
+    assert (len(first.cameras), len(rest.cameras)) == (2, 8)
+    assert set(first.cameras) | set(rest.cameras) == {f"c{n}" for n in range(10)}
+    site.spec(disruptionBudget=MANY)
+    site.step()
+    assert sorted(site.began) == sorted(first.cameras)
+
+
+def test_a_forecast_names_who_is_left_out_and_who_waits(site: Site) -> None:
+    for number in range(5):
+        site.camera(number)
+    site.device("c0", model="Argus")
+    site.device("c1", firmware=NEW)
+    site.device("c2", state="Offline")
+    site.spec(waves=ONE_WAVE, factoryReset=False)
+    found = forecast(site.situation)
+    assert found.refused == {"WrongModel": ("c0",)}
+    assert found.already == ("c1",)
+    assert found.waiting == {"DeviceOffline": ("c2",)}
+    assert set(found.waves[0].cameras) == {"c2", "c3", "c4"}
+    assert found.as_json()["reboots"] == 3
+
+
+def test_a_forecast_counts_the_dark_of_each_group_and_the_rounds(site: Site) -> None:
+    for number in range(7):
+        site.camera(number, {"place": "yard" if number < 5 else "hall"})
+    site.spec(waves=[{"name": "all", "soak": "10m"}], disruptionBudget={"groupBy": "place", "maxUnavailable": 2})
+    found = forecast(site.situation)
+    assert found.dark == {"hall": 2, "yard": 2}
+    assert found.waves[0].rounds == 3
+    assert found.at_most_seconds == 600 + 3 * found.dark_seconds
+
+
+def test_a_forecast_tells_windows_and_what_can_never_be(site: Site) -> None:
+    site.camera(0)
+    site.spec(waves=ONE_WAVE, windows=[{"schedule": "0 3 * * *", "duration": "2h"}])
+    found = forecast(site.situation)
+    assert (found.window_open, found.next_window) == (False, "2026-05-04T03:00:00Z")
+    site.spec(windows=[{"schedule": "0 3 31 2 *", "duration": "2h"}], selector={"matchLabels": {"fleet": "no"}})
+    assert [each.reason for each in forecast(site.situation).findings] == ["WindowNeverOpens", "NothingSelected"]
+    site.image = None  # type: ignore[assignment]
+    assert [each.reason for each in forecast(site.situation).findings] == ["ImageNotFound"]

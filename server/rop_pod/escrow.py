@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from rop_data import atomic
 from rop_data.archive.container import tar, untar
-from rop_data.archive.items import LEDGER, SIGNER, certificates
+from rop_data.archive.items import LEDGER, ROTATION, SIGNER, certificates
 from rop_data.config import Config, parse
 from rop_data.layout import DataDir
 from rop_pod.account import Account, AccountError, Held
@@ -54,7 +54,12 @@ def files_of(directory: DataDir) -> dict[str, bytes]:
     """What makes this site itself: configuration, authorities and keys; nothing of single devices."""
     config = Config(parse(directory.config.read_bytes()))
     certs = certificates(directory, config).root
-    singles = (directory.config, directory.rop, directory.root / SIGNER, directory.root / LEDGER)
+    singles = (
+        directory.config,
+        directory.rop,
+        directory.rotation,
+        *(directory.root / n for n in (SIGNER, LEDGER)),
+    )
     found: dict[str, bytes] = {}
     for path in (*singles, *(path for path in sorted(certs.rglob("*")) if _of_authority(path.relative_to(certs)))):
         if path.is_file() and not path.is_symlink():
@@ -70,11 +75,12 @@ def _of_authority(path: Path) -> bool:
 
 
 def fingerprint(files: Mapping[str, bytes]) -> str:
-    """Of the keys alone: a changed setting makes no new generation."""
+    """Of the keys alone, those of rotations included: a changed setting makes no new generation."""
     config = parse(files["config.json"])
     secret = {"signKey": config["authCode"]["signKey"], "deviceAuth": config["deviceAuth"]}
     authorities = [(name, files[name].hex()) for name in sorted(files) if name.rsplit("/", 1)[-1] in _AUTHORITY]
-    return hashlib.sha256(json.dumps([secret, authorities], sort_keys=True).encode()).hexdigest()[:32]
+    told = [secret, authorities] + [files[name].hex() for name in (ROTATION,) if name in files]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def deposit(account: Account, found: list[Generation], files: Mapping[str, bytes]) -> str | None:

@@ -312,6 +312,8 @@ class RopServerSpec(Model):
     """What happens when config.json differs from this document."""
     settings_resync: Annotated[str, lasting(1, 86400, "settingsResync", "10m")] = "10m"
     """Settings of mains-powered cameras are read again after this; battery cameras are never read."""
+    settings_reads_per_second: Annotated[int, between(1, 1000, "settingsReadsPerSecond")] = 20
+    """At most so many cameras are read a second, after a start or at a resync of the whole fleet."""
     deletion_guard: DeletionGuard | None = None
     """Against deleting many cameras by accident. Left out: 5 cameras, 10 percent, 10m."""
     suspend: bool = False

@@ -138,6 +138,11 @@ class CameraSnapshot:
         """Seconds after which settings of a mains-powered camera are read again."""
         return parse_duration(self.server_spec.settings_resync if self.server_spec else "10m")
 
+    @property
+    def reads_per_second(self) -> int:
+        """How many cameras of its server may be read a second."""
+        return self.server_spec.settings_reads_per_second if self.server_spec else 20
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSnapshot:

@@ -25,7 +25,6 @@ ROUNDS = 6
 STUCK, UNMANAGED, SOON, BUSY = 60.0, 30.0, 1.0, 0.5
 # Calls that a silent camera can hold up; some workers are always left for everything else.
 SLOW_AT_ONCE = 5
-READS_PER_SECOND, READ_BURST = 20.0, 20
 TOLD = (HandOver, SetAccess, WriteSettings)
 
 
@@ -122,7 +121,7 @@ class Cameras:
             if plan.actions == before:
                 run.wait = STUCK
                 return run
-            held = self._held_back(plan, link)
+            held = self._held_back(run, link)
             if held is not None:
                 run.wait = held
                 return run
@@ -137,20 +136,28 @@ class Cameras:
             document = found
         return run
 
-    def _held_back(self, plan: Plan, link: Link) -> float | None:
+    def _pace(self, server: Ref, rate: int) -> Pace:
+        """Of this server's cameras; a changed rate counts at once."""
+        pace = self._paces.get(server)
+        if pace is None or pace.rate != rate:
+            pace = self._paces[server] = Pace(rate, rate)
+        return pace
+
+    def _held_back(self, run: Run, link: Link) -> float | None:
         """Seconds to wait before performing, None to go on: without the server's management nothing is written,
         reading settings is paced, and slow cameras do not take all the workers.
         """
-        facts = link.facts
+        facts, plan = link.facts, run.plan
         if all(isinstance(action, SetFinalizer) for action in plan.actions):
             return None
         if facts is not None and facts.interface == "Management" and facts.fence is None:
             return UNMANAGED
         if self._slow >= SLOW_AT_ONCE and any(isinstance(a, HandOver | WriteSettings) for a in plan.actions):
             return BUSY
-        if all(isinstance(a, WriteSettings) and not a.write for a in plan.actions):
-            pace = self._paces.setdefault(link.ref, Pace(READS_PER_SECOND, READ_BURST))
-            return pace.take(self._clock.monotonic())
+        if all(
+            isinstance(a, SetFinalizer) or (isinstance(a, WriteSettings) and not a.write) for a in plan.actions
+        ):
+            return self._pace(link.ref, run.snapshot.reads_per_second).take(self._clock.monotonic())
         return None
 
     async def _perform(self, run: Run, link: Link) -> float | None:

@@ -143,6 +143,23 @@ async def test_settings_of_powered_cameras_are_read_again_in_time(world: Any) ->
     assert world.core.devices[UID].settings["displayName"].value == "Front"
 
 
+async def test_a_whole_fleet_is_read_no_faster_than_is_said(world: Any) -> None:
+    report = {"default": "Report"}
+    for n in range(8):
+        uid = f"95270001ABCDE{n:03d}"
+        world.core.enrolled(uid)
+        world.camera(f"cam-{n}", uid, displayName="unset", policy=report)
+    asleep = "95270001SLEEPER0"
+    world.core.enrolled(asleep)
+    world.core.device(asleep, "Asleep")
+    world.camera("sleeper", asleep, displayName="unset", policy=report)
+    began = world.clock.monotonic()
+    await ready_server(world, settingsReadsPerSecond=4)
+    await world.until(lambda: len({call[1] for call in world.core.made("settings")}) == 8)
+    assert world.clock.monotonic() - began >= (8 - 4) / 4, "four at once, then four a second"
+    assert asleep not in {call[1] for call in world.core.made("settings")}
+
+
 async def test_beside_a_server_whose_clock_is_behind_settings_are_read_once(world: Any) -> None:
     world.core.enrolled(UID, "Online", family="ipc", settings={"displayName": SettingFact(value="Front")})
     ref = world.camera("front-door", UID, displayName="Front")

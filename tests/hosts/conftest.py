@@ -42,6 +42,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def machine_of(lab: Any) -> Callable[[str], Machine]:
+    """A host of the lab, by its name."""
+    return lambda name: Machine(lab, name)
+
+
+@pytest.fixture(scope="session")
+def gate() -> str:
+    """The test's own address in the hosts' network."""
+    address: str = lab_module.GATE
+    return address
+
+
+@pytest.fixture(scope="session")
 def build() -> Callable[..., None]:
     """`make deb` with options, in a checkout."""
     return run_build

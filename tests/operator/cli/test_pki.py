@@ -37,7 +37,7 @@ def test_the_authority_of_a_server_is_told(on_host: Run, tmp_path: Path, until: 
     assert [line.split()[0] for line in lines[1:4]] == ["root", "intermediate", "server"]
     assert lines[5].split() == ["ITEM", "GENERATION", "ROTATION", "DEVICES"]
     assert [line.split() for line in lines[6:]] == [
-        [item, "1", "none"] for item in ("DeviceKey", "SignKey", "Intermediate", "ServerCertificate")
+        [item, "1", "none"] for item in ("Root", "DeviceKey", "SignKey", "Intermediate", "ServerCertificate")
     ]
     status = json.loads(on_host("pki", "status", "-o", "json").stdout)
     root = tmp_path / "root.pem"
